@@ -1,0 +1,1 @@
+"""Typed configuration models and the only YAML reader."""

@@ -1,0 +1,174 @@
+"""`hpo.yaml`: the objective, the search space, how it is sampled, pruned and cross-validated."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from infrastructure.config.schema.base import NOT_IDENTITY, ConfigModel
+from infrastructure.config.schema.search_space import Parameter, check_conditions
+
+Direction = Literal["maximize", "minimize"]
+
+
+class Objective(ConfigModel):
+    """The metric that the study optimizes; the mean over the folds of a trial is its value."""
+
+    metric: str = Field(min_length=1)
+    direction: Direction
+
+
+class Sampler(ConfigModel):
+    """An Optuna sampler without settings of its own."""
+
+    type: Literal["random", "qmc", "grid"]
+
+
+class LearningSampler(ConfigModel):
+    """An Optuna sampler that draws `n_startup_trials` trials at random before it begins to learn."""
+
+    type: Literal["tpe", "gp", "cmaes"]
+    n_startup_trials: int = Field(default=10, ge=1)
+
+
+class NoPruner(ConfigModel):
+    """Every fold runs to its last epoch."""
+
+    type: Literal["none"] = "none"
+
+
+class MedianPruner(ConfigModel):
+    """Stops a fold whose best value is worse than the median of earlier trials at the same epoch."""
+
+    type: Literal["median"]
+    n_startup_trials: int = Field(default=5, ge=0)
+    n_warmup_steps: int = Field(default=0, ge=0)
+
+
+class PercentilePruner(ConfigModel):
+    """Keeps the best `percentile` per cent of the trials at each epoch."""
+
+    type: Literal["percentile"]
+    percentile: float = Field(default=25.0, ge=0, le=100)
+    n_startup_trials: int = Field(default=5, ge=0)
+    n_warmup_steps: int = Field(default=0, ge=0)
+
+
+class HyperbandPruner(ConfigModel):
+    """Hyperband (Li et al. 2018) in epochs."""
+
+    type: Literal["hyperband"]
+    min_resource: int = Field(default=1, ge=1)
+    max_resource: int = Field(ge=1)
+    reduction_factor: int = Field(default=3, ge=2)
+
+
+class SuccessiveHalvingPruner(ConfigModel):
+    """Asynchronous successive halving (Li et al. 2020) in epochs."""
+
+    type: Literal["successive_halving"]
+    min_resource: int = Field(default=1, ge=1)
+    reduction_factor: int = Field(default=4, ge=2)
+
+
+class BanditPruner(ConfigModel):
+    """Azure ML's bandit policy: stops a fold that falls behind the best one by more than the slack.
+
+    Source: Azure ML SDK v2, `BanditPolicy(slack_factor, slack_amount, evaluation_interval, delay_evaluation)`.
+    """
+
+    type: Literal["bandit"]
+    slack_factor: float | None = Field(default=None, gt=0)
+    slack_amount: float | None = Field(default=None, gt=0)
+    evaluation_interval: int = Field(default=1, ge=1)
+    delay_evaluation: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.slack_factor is None) == (self.slack_amount is None):
+            raise ValueError("exactly one of slack_factor and slack_amount is needed")
+        return self
+
+
+Pruner = Annotated[
+    NoPruner | MedianPruner | PercentilePruner | HyperbandPruner | SuccessiveHalvingPruner | BanditPruner,
+    Field(discriminator="type"),
+]
+
+
+class FoldPruner(ConfigModel):
+    """Decides after each fold whether a trial gets its remaining folds.
+
+    `aggressive` and `forgiving` are the rules of Bergman, Purucker and Hutter 2024, "Don't Waste Your Time: Early
+    Stopping Cross-Validation".
+    """
+
+    type: Literal["none", "aggressive", "forgiving"] = "none"
+
+
+class WilcoxonFoldPruner(ConfigModel):
+    """Optuna's pruner by Wilcoxon's signed-rank test over the folds, against the best trial so far."""
+
+    type: Literal["wilcoxon"]
+    p_threshold: float = Field(default=0.1, gt=0, lt=1)
+
+
+class Holdout(ConfigModel):
+    """One fold: the validation split, or without one `validation_fraction` of the training split set aside."""
+
+    type: Literal["holdout"] = "holdout"
+    validation_fraction: float = Field(default=0.2, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+
+class KFold(ConfigModel):
+    """`folds` shuffled parts; `stratified` keeps the shares of the labels (for spans: of a row's entity labels)."""
+
+    type: Literal["kfold", "stratified"]
+    folds: int = Field(default=5, ge=2, le=100)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+
+class GroupedKFold(ConfigModel):
+    """`folds` parts that keep rows of equal `group_column` together."""
+
+    type: Literal["grouped"]
+    group_column: str
+    folds: int = Field(default=5, ge=2, le=100)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+
+class RepeatedKFold(ConfigModel):
+    """`folds` shuffled parts, `repeats` times over with another shuffle."""
+
+    type: Literal["repeated"]
+    folds: int = Field(default=5, ge=2, le=100)
+    repeats: int = Field(default=2, ge=2, le=100)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+
+
+class FoldsFile(ConfigModel):
+    """Folds of the user's own: a JSON list with `{"train": [rows], "validation": [rows]}` for each fold."""
+
+    type: Literal["file"]
+    folds_file: Annotated[str, NOT_IDENTITY]
+
+
+CrossValidation = Annotated[Holdout | KFold | GroupedKFold | RepeatedKFold | FoldsFile, Field(discriminator="type")]
+
+
+class HpoConfig(ConfigModel):
+    """`hpo.yaml`. `timeout` is in seconds; `workers` folds run at a time, each in a process of its own."""
+
+    study_name: Annotated[str, NOT_IDENTITY] = Field(min_length=1, max_length=100)
+    objective: Objective
+    search_space: Annotated[dict[str, Parameter], Field(min_length=1), AfterValidator(check_conditions)]
+    sampler: Annotated[Sampler | LearningSampler, Field(discriminator="type")] = LearningSampler(type="tpe")
+    pruner: Pruner = NoPruner()
+    fold_pruner: Annotated[FoldPruner | WilcoxonFoldPruner, Field(discriminator="type")] = FoldPruner()
+    cv: CrossValidation = Holdout()
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    max_trials: Annotated[int, NOT_IDENTITY] = Field(default=20, ge=1)
+    timeout: Annotated[float | None, NOT_IDENTITY] = Field(default=None, gt=0)
+    workers: Annotated[int, NOT_IDENTITY] = Field(default=1, ge=1)

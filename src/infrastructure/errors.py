@@ -1,0 +1,113 @@
+"""Every error that Assay raises on purpose.
+
+AssayError
+├── ConfigError                     a configuration has faults; all of them, one a line
+├── ProjectNotFoundError            no config folder where one was looked for
+├── DataError                       a data file can't be used; names the row
+├── IdentityError                   a key hash can't be had from what was given
+├── MissingExtraError               an optional package isn't installed
+├── ExecutionError                  the work itself failed
+│   └── InterruptedSweepError       stopped by the user; everything finished is saved
+└── TrackingError                   the tracking store refused or can't be used
+    ├── MlflowNotConfiguredError    layer 2 was called before `setup_mlflow()`
+    ├── StoreSwitchError            another store was asked for under a live run
+    ├── RunNotFoundError            no run of that id, key or name
+    └── StoreUnreachableError       the store doesn't answer
+
+A message is one line for the person who reads it: the rule, the value, what is allowed, the next step.
+`exit_code` is what the command line ends with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class AssayError(Exception):
+    """Base of all errors that Assay raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(AssayError):
+    """A configuration has faults; `problems` holds all of them, each as `file:line key: what; what is allowed`."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class ProjectNotFoundError(AssayError):
+    """No config folder was found where one was looked for."""
+
+    exit_code = 2
+
+
+class DataError(AssayError):
+    """A data file can't be used as configured."""
+
+    exit_code = 2
+
+
+class IdentityError(AssayError):
+    """A key hash can't be given, read or computed from the inputs."""
+
+    exit_code = 2
+
+
+class MissingExtraError(AssayError):
+    """An optional package isn't installed."""
+
+    exit_code = 2
+
+    def __init__(self, feature: str, extra: str, package: str) -> None:
+        super().__init__(
+            f"{feature} needs the package {package!r}, which is not installed: pip install 'assay[{extra}]'"
+        )
+
+
+class ExecutionError(AssayError):
+    """The work itself failed: every trial, a refit, or a final training."""
+
+
+class InterruptedSweepError(ExecutionError):
+    """The user stopped the work; everything that had finished is saved."""
+
+    exit_code = 130
+
+
+class TrackingError(AssayError):
+    """The tracking store refused, or can't be used."""
+
+
+class MlflowNotConfiguredError(TrackingError):
+    """A run was asked for before the tracking store was chosen."""
+
+    exit_code = 2
+
+    def __init__(self) -> None:
+        super().__init__(
+            "MLflow is not configured: call infrastructure.tracking.mlflow.setup.setup_mlflow() first, "
+            "once in each process that creates runs"
+        )
+
+
+class StoreSwitchError(TrackingError):
+    """Another tracking store was asked for while a run is live in the present one."""
+
+    exit_code = 2
+
+
+class RunNotFoundError(TrackingError):
+    """No run of that id, key or name in the tracking store."""
+
+    exit_code = 2
+
+
+class StoreUnreachableError(TrackingError):
+    """The tracking store doesn't answer."""
+
+    exit_code = 75
