@@ -1,0 +1,1 @@
+"""Executors: where a task runs; they know nothing of what it does."""

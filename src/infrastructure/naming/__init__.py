@@ -1,0 +1,1 @@
+"""Identity: key documents, fingerprints, tag keys and run names."""

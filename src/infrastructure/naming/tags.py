@@ -1,0 +1,60 @@
+"""Every tag key that Assay writes on a run; no key is spelled anywhere else."""
+
+from __future__ import annotations
+
+from typing import Final
+
+STUDY_KEY: Final = "code.study_key_hash"
+STUDY_KEY_LEGACY: Final = "code.grouping.study_key_hash"
+STUDY_FAMILY: Final = "code.study_family_hash"
+STUDY_KEY_SCHEMA: Final = "code.study.key_schema_version"
+STUDY_KEY_DOCUMENT: Final = "code.study.key_document"
+STUDY_NAME: Final = "code.study.name"
+TRIAL_KEY: Final = "code.trial_key_hash"
+TRIAL_NUMBER: Final = "code.hpo.trial_number"
+TRIAL_RECORD: Final = "code.hpo.trial_record"
+FOLD_KEY: Final = "code.fold_key_hash"
+FOLD_RECORD: Final = "code.hpo.fold_record"
+FOLD_INDEX: Final = "code.hpo.fold_idx"
+DATA_FINGERPRINT: Final = "code.fingerprint.data"
+EVAL_FINGERPRINT: Final = "code.fingerprint.eval"
+STAGE: Final = "code.stage"
+BACKBONE: Final = "code.backbone"
+PROJECT: Final = "code.project"
+BEST_PARAM: Final = "code.hpo.best_param"
+DONE: Final = "code.done"
+WRITER: Final = "code.writer"
+FAILURE: Final = "code.failure"
+REFIT_KEY: Final = "code.refit_key_hash"
+REFIT_OF_TRIAL: Final = "code.refit.of_trial_run_id"
+LINEAGE_STUDY_RUN: Final = "code.lineage.study_run_id"
+LINEAGE_TRIAL_KEY: Final = "code.lineage.trial_key_hash"
+LINEAGE_REFIT_RUN: Final = "code.lineage.refit_run_id"
+GIT_COMMIT: Final = "code.git.commit"
+GIT_DIRTY: Final = "code.git.dirty"
+PARENT_RUN: Final = "mlflow.parentRunId"
+
+STAGE_SWEEP: Final = "hpo_sweep"
+STAGE_TRIAL: Final = "hpo_trial"
+STAGE_FOLD: Final = "hpo_fold"
+STAGE_REFIT: Final = "hpo_refit"
+STAGE_FINAL: Final = "final_training"
+
+CHUNK: Final = 4_000
+"""Characters of a long value in one tag; MLflow cuts tags at 8,000, some stores at 5,000, silently."""
+
+
+def split_long(key: str, text: str) -> dict[str, str]:
+    """Return tags that hold a text of any length: `key`, `key.1`, `key.2`, … after a count of the parts."""
+    parts = [text[start : start + CHUNK] for start in range(0, len(text), CHUNK)] or [""]
+    tags = {key if index == 0 else f"{key}.{index}": part for index, part in enumerate(parts)}
+    return {**tags, f"{key}.parts": str(len(parts))}
+
+
+def join_long(key: str, tags: dict[str, str]) -> str | None:
+    """Return the text that `split_long` divided, or None if it isn't there whole."""
+    parts = int(tags.get(f"{key}.parts", "0"))
+    names = [key if index == 0 else f"{key}.{index}" for index in range(parts)]
+    if not parts or any(name not in tags for name in names):
+        return None
+    return "".join(tags[name] for name in names)

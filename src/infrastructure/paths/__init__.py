@@ -1,0 +1,1 @@
+"""Where a project's folders and a study's files are."""

@@ -1,0 +1,39 @@
+"""Files that are whole or absent, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from pydantic import JsonValue
+
+
+def write_bytes_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that it holds all of `content` and survives a power cut, or isn't there.
+
+    Order: temporary file beside it, fsync, rename, fsync of the folder. Creates the folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def write_json_atomic(path: Path, value: JsonValue) -> None:
+    """Write a value as JSON, whole or not at all. Raises ValueError for NaN and infinities."""
+    write_bytes_atomic(path, json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+
+
+def read_json(path: Path) -> JsonValue:
+    """Read a JSON file. Raises OSError if it isn't there, and ValueError if it isn't JSON."""
+    value: JsonValue = json.loads(path.read_bytes())
+    return value
