@@ -1,0 +1,105 @@
+"""Models: packed by MLflow, kept with their run, and registered."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+import mlflow.pyfunc
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.models import infer_signature
+
+from infrastructure.errors import TrackingError
+from infrastructure.tracking.mlflow.queries import get_run
+from infrastructure.tracking.mlflow.session import current_session
+
+ARTIFACT_PATH: Final = "model"
+CHAMPION: Final = "champion"
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A trained model on disk and what is needed to predict with it.
+
+    `predictor` is `module:function`, called as `function(model_dir, frame)`. `code` are the files that it is made of;
+    they go with the model, inside a package of the name `package` if there is one. `example` and `example_output`
+    give the model its signature.
+    """
+
+    folder: Path
+    predictor: str
+    code: Sequence[Path]
+    package: str
+    requirements: Sequence[str]
+    example: pd.DataFrame
+    example_output: pd.DataFrame
+
+
+def log_model(run_id: str, source: ModelSource) -> str:
+    """Pack a model, keep it with a run, and return its URI.
+
+    It is saved and then sent as plain artifacts, since Azure ML has no endpoint for MLflow's logged models.
+    """
+    client = current_session().client
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        # MLflow asks for type hints on `predict`; the signature says more than they could.
+        warnings.filterwarnings("ignore", message=".*type hints", category=UserWarning)
+        packed = Path(scratch) / ARTIFACT_PATH
+        mlflow.pyfunc.save_model(
+            packed,
+            python_model=str(Path(__file__).with_name("served_model.py")),
+            artifacts={"model": str(source.folder)},
+            code_paths=_code_paths(source, Path(scratch)),
+            signature=infer_signature(source.example, source.example_output),
+            input_example=source.example,
+            pip_requirements=[_pinned(name) for name in ("mlflow", "pandas", *source.requirements)],
+            model_config={"predictor": source.predictor},
+        )
+        client.log_artifacts(run_id, str(packed), ARTIFACT_PATH)
+    return f"runs:/{run_id}/{ARTIFACT_PATH}"
+
+
+def _code_paths(source: ModelSource, scratch: Path) -> list[str]:
+    if not source.package:
+        return [str(path) for path in source.code]
+    package = scratch / source.package
+    package.mkdir()
+    (package / "__init__.py").touch()
+    for path in source.code:
+        shutil.copy(path, package)
+    return [str(package)]
+
+
+def _pinned(package: str) -> str:
+    try:
+        return f"{package}=={version(package).partition('+')[0]}"
+    except PackageNotFoundError as error:
+        raise TrackingError(f"the model needs the package {package!r}, which is not installed here") from error
+
+
+def register_model(run_id: str, name: str, alias: str | None, tags: Mapping[str, str]) -> str:
+    """Register a run's model as the next version of `name`, give it the alias, and return the version."""
+    client = current_session().client
+    try:
+        client.get_registered_model(name)
+    except MlflowException:
+        client.create_registered_model(name)
+    source = f"{get_run(run_id).artifact_uri}/{ARTIFACT_PATH}"
+    created = client.create_model_version(name, source=source, run_id=run_id, tags=dict(tags))
+    if alias is not None:
+        client.set_registered_model_alias(name, alias, created.version)
+    found: str = str(created.version)
+    return found
+
+
+def registered_version(run_id: str, name: str) -> str:
+    """Return the version of `name` that a run's model was registered as, or an empty text."""
+    found = current_session().client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    return str(found[0].version) if found else ""

@@ -1,0 +1,79 @@
+"""Finding and reading runs: the only reader of tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from infrastructure.errors import RunNotFoundError
+from infrastructure.naming import tags
+from infrastructure.tracking.mlflow.session import current_session
+
+PAGE: Final = 1_000
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as it was read: `start_time` and `end_time` in milliseconds since 1970, end_time 0 while it runs."""
+
+    run_id: str
+    name: str
+    status: str
+    start_time: int
+    end_time: int
+    artifact_uri: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    metrics: dict[str, float]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run itself says that everything of it was written."""
+        return self.tags.get(tags.DONE) == "true"
+
+
+def _record(run: Run) -> RunRecord:
+    return RunRecord(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        status=run.info.status,
+        start_time=run.info.start_time,
+        end_time=run.info.end_time or 0,
+        artifact_uri=run.info.artifact_uri,
+        tags=dict(run.data.tags),
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+    )
+
+
+def get_run(run_id: str) -> RunRecord:
+    """Return a run. Raises RunNotFoundError if the store has none of this id."""
+    session = current_session()
+    try:
+        return _record(session.client.get_run(run_id))
+    except MlflowException as error:
+        raise RunNotFoundError(f"no run {run_id!r} in {session.tracking_uri}: {error.message}") from error
+
+
+def find_runs(wanted: Mapping[str, str]) -> list[RunRecord]:
+    """Return all runs of the configured experiment that carry these tags, the oldest first."""
+    session = current_session()
+    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items())
+    found: list[RunRecord] = []
+    token: str | None = None
+    while True:
+        page = session.client.search_runs(
+            [session.experiment_id],
+            filter_string=query,
+            max_results=PAGE,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        found += [_record(run) for run in page]
+        token = page.token
+        if not token:
+            return found

@@ -1,0 +1,170 @@
+"""Creating, filling and ending runs: the only writer of runs.
+
+A run is done when its tag `code.done` says so. The tag is written after everything else of the run; the status
+that the store keeps comes behind it and is for people to look at.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Final, Literal, TypeVar
+
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from infrastructure.errors import RunNotFoundError, TrackingError
+from infrastructure.naming import tags
+from infrastructure.tracking.mlflow.session import current_session
+
+T = TypeVar("T")
+__all__ = [
+    "MetricPoint",
+    "Run",
+    "RunContent",
+    "RunStatus",
+    "complete_run",
+    "create_run",
+    "end_run",
+    "log_artifacts",
+    "log_text",
+    "read_text",
+    "reopen_run",
+    "worker_environment",
+    "write_run",
+]
+
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+
+METRICS_A_BATCH: Final = 1_000
+PARAMS_A_BATCH: Final = 100
+TAGS_A_BATCH: Final = 100
+
+
+@dataclass(frozen=True)
+class MetricPoint:
+    """One value of a metric at a step."""
+
+    name: str
+    value: float
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class RunContent:
+    """What is written to a run in one go."""
+
+    params: Mapping[str, str] = field(default_factory=dict)
+    metrics: Sequence[MetricPoint] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def create_run(experiment_name: str, run_name: str, run_tags: Mapping[str, str], parent_run_id: str | None) -> Run:
+    """Create a run in the configured store and return it.
+
+    Raises MlflowNotConfiguredError before `setup_mlflow()`, and TrackingError for an empty name.
+    """
+    session = current_session()
+    if not run_name.strip():
+        raise TrackingError("a run needs a name: run_name is empty, and MLflow would make up a random one")
+    nested = {tags.PARENT_RUN: parent_run_id} if parent_run_id else {}
+    run = session.client.create_run(
+        _experiment_id(experiment_name),
+        run_name=run_name,
+        tags={tags.WRITER: uuid.uuid4().hex, **run_tags, **nested},
+    )
+    session.live_runs.add(run.info.run_id)
+    return run
+
+
+def _experiment_id(experiment_name: str) -> str:
+    session = current_session()
+    if experiment_name == session.experiment_name:
+        return session.experiment_id
+    experiment = session.client.get_experiment_by_name(experiment_name)
+    if experiment is None:
+        raise TrackingError(
+            f"no experiment {experiment_name!r} in the tracking store: "
+            f"call setup_mlflow(experiment_name={experiment_name!r}) first"
+        )
+    found: str = experiment.experiment_id
+    return found
+
+
+def reopen_run(run_id: str) -> Run:
+    """Return a run that exists, set RUNNING again. Raises RunNotFoundError if it doesn't exist."""
+    session = current_session()
+    try:
+        session.client.update_run(run_id, status="RUNNING")
+        run: Run = session.client.get_run(run_id)
+    except MlflowException as error:
+        raise RunNotFoundError(f"no run {run_id!r} in {session.tracking_uri}: {error.message}") from error
+    session.live_runs.add(run_id)
+    return run
+
+
+def write_run(run_id: str, content: RunContent) -> None:
+    """Write params, metrics and tags in as few calls as the store's limits allow."""
+    client = current_session().client
+    now = int(time.time() * 1000)
+    metrics = _batches((Metric(m.name, m.value, now, m.step) for m in content.metrics), METRICS_A_BATCH)
+    params = _batches((Param(key, value) for key, value in content.params.items()), PARAMS_A_BATCH)
+    run_tags = _batches((RunTag(key, value) for key, value in content.tags.items()), TAGS_A_BATCH)
+    for index in range(max(len(metrics), len(params), len(run_tags))):
+        client.log_batch(
+            run_id,
+            metrics=metrics[index] if index < len(metrics) else [],
+            params=params[index] if index < len(params) else [],
+            tags=run_tags[index] if index < len(run_tags) else [],
+        )
+
+
+def _batches(items: Iterable[T], size: int) -> list[list[T]]:
+    iterator = iter(items)
+    return list(iter(lambda: list(islice(iterator, size)), []))
+
+
+def complete_run(run_id: str, content: RunContent, status: RunStatus = "FINISHED") -> None:
+    """Write the last of a run, then that it is done, then its status, in this order."""
+    write_run(run_id, content)
+    session = current_session()
+    session.client.set_tag(run_id, tags.DONE, "true")
+    end_run(run_id, status)
+
+
+def end_run(run_id: str, status: RunStatus) -> None:
+    """Set a run's final status without calling it done."""
+    session = current_session()
+    session.client.set_terminated(run_id, status=status)
+    session.live_runs.discard(run_id)
+
+
+def log_artifacts(run_id: str, folder: Path, artifact_path: str) -> None:
+    """Keep a folder's content with a run."""
+    current_session().client.log_artifacts(run_id, str(folder), artifact_path)
+
+
+def log_text(run_id: str, text: str, artifact_file: str) -> None:
+    """Keep a text with a run, as a file of this name."""
+    current_session().client.log_text(run_id, text, artifact_file)
+
+
+def read_text(run_id: str, artifact_file: str) -> str | None:
+    """Return a text that was kept with a run, or None if the run keeps no file of this name."""
+    client = current_session().client
+    if artifact_file not in {found.path for found in client.list_artifacts(run_id)}:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        return Path(client.download_artifacts(run_id, artifact_file, folder)).read_text()
+
+
+def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a worker process: the store is named, and no run or experiment is inherited."""
+    session = current_session()
+    kept = {key: value for key, value in environ.items() if not key.startswith(("MLFLOW_RUN", "MLFLOW_EXPERIMENT"))}
+    return {**kept, "MLFLOW_TRACKING_URI": session.tracking_uri, "MLFLOW_EXPERIMENT_ID": session.experiment_id}

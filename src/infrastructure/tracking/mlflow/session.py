@@ -1,0 +1,43 @@
+"""Which tracking store this process writes to: set by `setup_mlflow()`, asked for by everything below it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mlflow import MlflowClient
+
+from infrastructure.errors import MlflowNotConfiguredError
+
+
+@dataclass
+class StoreSession:
+    """The store and the experiment that `setup_mlflow()` chose, and the runs of ours that are live in it."""
+
+    tracking_uri: str
+    experiment_id: str
+    experiment_name: str
+    client: MlflowClient
+    live_runs: set[str] = field(default_factory=set)
+
+
+class _Current:
+    """Holds the session of this process; MLflow's own tracking URI is process-wide too."""
+
+    session: StoreSession | None = None
+
+
+def current_session() -> StoreSession:
+    """Return the session of this process. Raises MlflowNotConfiguredError before `setup_mlflow()`."""
+    if _Current.session is None:
+        raise MlflowNotConfiguredError
+    return _Current.session
+
+
+def configured_session() -> StoreSession | None:
+    """Return the session of this process, or None before `setup_mlflow()`."""
+    return _Current.session
+
+
+def set_session(session: StoreSession | None) -> None:
+    """Make this the session of the process; for `setup_mlflow()` and for tests that begin afresh."""
+    _Current.session = session

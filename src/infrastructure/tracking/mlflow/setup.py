@@ -1,0 +1,233 @@
+"""Single place where MLflow is configured: store, experiment, time-outs (spec: Layer 1, `setup_mlflow`).
+
+The store is the first of these that is given:
+
+1. the argument `tracking_uri`
+2. the argument `ml_client`: the store of its Azure ML workspace
+3. the environment variable `MLFLOW_TRACKING_URI`
+4. `mlflow.yaml`: `azure_ml` when it is enabled, otherwise `tracking_uri`
+5. a local SQLite file `mlflow.db` under the project root
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import mlflow
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from requests.exceptions import RequestException
+
+from infrastructure.config.loading import load_mlflow_config
+from infrastructure.config.schema import MlflowConfig
+from infrastructure.config.schema.project import AzureMl
+from infrastructure.errors import ProjectNotFoundError, StoreSwitchError, StoreUnreachableError, TrackingError
+from infrastructure.paths.utils import resolve_project_paths_with_fallback
+from infrastructure.tracking.mlflow.session import StoreSession, configured_session, set_session
+
+_log = logging.getLogger(__name__)
+
+TRACKING_URI: Final = "MLFLOW_TRACKING_URI"
+RUN_ID: Final = "MLFLOW_RUN_ID"
+STORE_FILE: Final = "mlflow.db"
+ARTIFACT_FOLDER: Final = "mlartifacts"
+
+
+class _Workspace(Protocol):
+    mlflow_tracking_uri: str
+
+
+class _Workspaces(Protocol):
+    def get(self, name: str) -> _Workspace: ...
+
+
+class WorkspaceClient(Protocol):
+    """The part of `azure.ai.ml.MLClient` that is used here."""
+
+    workspace_name: str
+    workspaces: _Workspaces
+
+
+@dataclass(frozen=True)
+class _Store:
+    """A tracking store and why it was chosen."""
+
+    uri: str
+    reason: str
+    is_azure: bool = False
+
+
+def setup_mlflow(
+    experiment_name: str | None = None,
+    config_dir: str | Path | None = None,
+    *,
+    tracking_uri: str | None = None,
+    ml_client: WorkspaceClient | None = None,
+    fallback_to_local: bool = True,
+) -> str:
+    """Choose the tracking store and the experiment of this process, and return the tracking URI.
+
+    The order of precedence is this module's docstring. Call it once in an entry point, before any run; calling it
+    again with the same choice changes nothing. An Azure ML workspace that can't be used is replaced by the local
+    store with a warning, or raises TrackingError when `fallback_to_local` is off. Raises StoreSwitchError when
+    another store is asked for while a run is live, and StoreUnreachableError when the store doesn't answer.
+    """
+    root_dir, found = _project(config_dir)
+    config = load_mlflow_config(found) if found.is_dir() else MlflowConfig()
+    name = experiment_name or config.experiment_name
+    _set_environment(config)
+    store: _Store | None = None
+    try:
+        store = _choose(config, root_dir, tracking_uri, ml_client)
+        session = _open(store, name)
+    except TrackingError as error:
+        azure_failed = store is None or store.is_azure
+        if isinstance(error, StoreSwitchError) or not (azure_failed and fallback_to_local):
+            raise
+        _log.warning("Azure ML is not used, runs go to the local store instead: %s", error)
+        store = _Store(_local_uri(root_dir), "Azure ML can't be used")
+        session = _open(store, name)
+    before = configured_session()
+    set_session(session)
+    _drop_foreign_run_id(session)
+    if before is None or (before.tracking_uri, before.experiment_id) != (session.tracking_uri, session.experiment_id):
+        _log.info("MLflow: experiment %r in %s (%s)", name, _without_password(store.uri), store.reason)
+    return store.uri
+
+
+def _project(config_dir: str | Path | None) -> tuple[Path, Path]:
+    try:
+        return resolve_project_paths_with_fallback(config_dir=config_dir)
+    except ProjectNotFoundError:
+        # A notebook without a project may still track; its root is where it was started.
+        return Path.cwd(), Path.cwd() / "config"
+
+
+def _set_environment(config: MlflowConfig) -> None:
+    os.environ["MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT"] = str(config.artifact_timeout)
+    os.environ["AZUREML_ARTIFACTS_DEFAULT_TIMEOUT"] = str(config.artifact_timeout)
+    # MLflow's own defaults block for minutes before they say that a server is gone.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    # Its bars would run through the display of the work.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+
+def _choose(
+    config: MlflowConfig, root_dir: Path, tracking_uri: str | None, ml_client: WorkspaceClient | None
+) -> _Store:
+    if tracking_uri:
+        return _Store(tracking_uri, "given as tracking_uri")
+    if ml_client is not None:
+        return _Store(_client_tracking_uri(ml_client), "the workspace of ml_client", is_azure=True)
+    session = configured_session()
+    inherited = os.environ.get(TRACKING_URI)
+    # MLflow itself writes the variable when a URI is set; what we set before is not the user's wish.
+    if inherited and (session is None or inherited != session.tracking_uri):
+        return _Store(inherited, f"{TRACKING_URI} in the environment")
+    if config.azure_ml.enabled:
+        return _Store(_azure_tracking_uri(config.azure_ml), "azure_ml in mlflow.yaml", is_azure=True)
+    if config.tracking_uri:
+        return _Store(config.tracking_uri, "tracking_uri in mlflow.yaml")
+    return _Store(_local_uri(root_dir), "the project's own store")
+
+
+def _local_uri(root_dir: Path) -> str:
+    return f"sqlite:///{root_dir / STORE_FILE}"
+
+
+def _client_tracking_uri(ml_client: WorkspaceClient) -> str:
+    try:
+        return ml_client.workspaces.get(ml_client.workspace_name).mlflow_tracking_uri
+    except (OSError, ValueError) as error:
+        raise TrackingError(f"workspace {ml_client.workspace_name!r} can't be reached: {error}") from error
+
+
+def _azure_tracking_uri(workspace: AzureMl) -> str:
+    try:
+        azure = importlib.import_module("infrastructure.tracking.mlflow.azure")
+    except ImportError as error:
+        raise TrackingError(
+            f"azure_ml needs the package {error.name!r}, which is not installed: pip install 'assay[azure]'"
+        ) from error
+    uri: str = azure.workspace_tracking_uri(workspace)
+    return uri
+
+
+def _open(store: _Store, experiment_name: str) -> StoreSession:
+    """Set the URI first and the experiment after it, creating either where it isn't there yet."""
+    session = configured_session()
+    if session is not None and session.tracking_uri != store.uri and (session.live_runs or mlflow.active_run()):
+        raise StoreSwitchError(
+            f"the tracking store can't change from {_without_password(session.tracking_uri)} to "
+            f"{_without_password(store.uri)} while a run is live; end the run first"
+        )
+    artifacts = None
+    before = os.environ.get(TRACKING_URI)
+    try:
+        if store.uri.startswith("sqlite:"):
+            folder = Path(store.uri.removeprefix("sqlite:///")).absolute().parent
+            folder.mkdir(parents=True, exist_ok=True)
+            artifacts = (folder / ARTIFACT_FOLDER).as_uri()
+            # Two first users of an empty store would race the creation of its schema.
+            with FileLock(folder / f".{STORE_FILE}.lock"):
+                experiment_id = _experiment_id(store.uri, experiment_name, artifacts)
+        else:
+            experiment_id = _experiment_id(store.uri, experiment_name, artifacts)
+    except (MlflowException, RequestException, OSError) as error:
+        _restore_uri(before)
+        first_line = str(error).strip().splitlines()[0]
+        raise StoreUnreachableError(
+            f"the tracking store {_without_password(store.uri)} ({store.reason}) can't be used: {first_line}"
+        ) from error
+    live = session.live_runs if session is not None and session.tracking_uri == store.uri else set()
+    return StoreSession(store.uri, experiment_id, experiment_name, MlflowClient(store.uri), live)
+
+
+def _restore_uri(before: str | None) -> None:
+    """Leave no trace of a store that couldn't be opened; an unset URI is MLflow's default again."""
+    mlflow.set_tracking_uri(before or "")
+
+
+def _experiment_id(uri: str, name: str, artifact_location: str | None) -> str:
+    mlflow.set_tracking_uri(uri)
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            experiment_id: str = client.create_experiment(name, artifact_location=artifact_location)
+        except MlflowException:
+            # Another process may have created it between the look and the call.
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
+                raise
+            experiment_id = experiment.experiment_id
+    else:
+        experiment_id = experiment.experiment_id
+        if experiment.lifecycle_stage == "deleted":
+            client.restore_experiment(experiment_id)
+            _log.warning("experiment %r had been deleted; it is restored", name)
+    mlflow.set_experiment(experiment_id=experiment_id)
+    return experiment_id
+
+
+def _drop_foreign_run_id(session: StoreSession) -> None:
+    run_id = os.environ.get(RUN_ID)
+    if not run_id:
+        return
+    try:
+        session.client.get_run(run_id)
+    except MlflowException:
+        del os.environ[RUN_ID]
+        _log.warning("%s=%s was inherited but is no run of this store; it is ignored", RUN_ID, run_id)
+
+
+def _without_password(uri: str) -> str:
+    scheme, separator, rest = uri.partition("://")
+    return f"{scheme}://…@{rest.rpartition('@')[2]}" if separator and "@" in rest else uri
