@@ -1,0 +1,1 @@
+"""Trainings as runs, and as work of one process."""

@@ -1,0 +1,1 @@
+"""Final training driven from this machine."""

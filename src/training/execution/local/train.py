@@ -1,0 +1,29 @@
+"""Final training: the best hyperparameters, with what `train.final` changes, on training and validation data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.hpo.execution.local.model_training import Protocol, train_model
+from training.hpo.execution.progress import Progress
+from training.hpo.execution.project import open_project
+from training.hpo.execution.results import ModelResult
+
+
+def train(
+    config_dir: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    trial: int | None = None,
+    progress: Progress | None = None,
+) -> ModelResult:
+    """Train the final model with a trial's hyperparameters, by default the best one's.
+
+    It is registered, and becomes the champion, only with `train.final.register_model`. Raises ExecutionError if there
+    is no such trial, or if the training fails.
+    """
+    project = open_project(config_dir, overrides)
+    final = project.config.train.final
+    protocol = Protocol("final_training", final.params, final.include_validation, final.register_model)
+    return train_model(project, trial, protocol, progress or Progress())

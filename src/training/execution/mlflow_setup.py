@@ -1,0 +1,76 @@
+"""Runs of trainings: created, resumed, linked, finished and failed (spec: Layer 2, `create_training_mlflow_run`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+
+from infrastructure.naming import tags as tag_keys
+from infrastructure.tracking.mlflow import runs
+from infrastructure.tracking.mlflow.runs import MetricPoint, Run, RunContent, RunStatus
+from training.execution.result import TrainingResult
+
+
+def create_training_mlflow_run(
+    experiment_name: str,
+    run_name: str,
+    tags: Mapping[str, str] | None = None,
+    parent_run_id: str | None = None,
+    run_id: str | None = None,
+    trial_number: int | None = None,
+    fold_idx: int | None = None,
+) -> tuple[str, Run]:
+    """Create a run below `parent_run_id`, or take up the run `run_id` again, and return its id and the run.
+
+    The run is live until `complete_training_run` or `fail_training_run`. Raises MlflowNotConfiguredError before
+    `setup_mlflow()`, RunNotFoundError for a `run_id` that the store doesn't have, and TrackingError for an empty name.
+    """
+    numbers = {tag_keys.TRIAL_NUMBER: trial_number, tag_keys.FOLD_INDEX: fold_idx}
+    all_tags = {**(tags or {}), **{key: str(value) for key, value in numbers.items() if value is not None}}
+    if run_id is None:
+        run = runs.create_run(experiment_name, run_name, all_tags, parent_run_id)
+    else:
+        run = runs.reopen_run(run_id)
+        runs.write_run(run_id, RunContent(tags=all_tags))
+    return run.info.run_id, run
+
+
+def complete_training_run(
+    run_id: str, result: TrainingResult, params: Mapping[str, object], tags: Mapping[str, str] | None = None
+) -> None:
+    """Write what came of a training, then that it is done."""
+    runs.complete_run(run_id, RunContent(params_as_text(params), metric_points(result), tags or {}))
+
+
+def fail_training_run(run_id: str, reason: str, status: RunStatus = "FAILED") -> None:
+    """End a run whose training came to nothing, with the reason as a tag; it isn't done and can be taken up again."""
+    runs.write_run(run_id, RunContent(tags={tag_keys.FAILURE: reason[: tag_keys.CHUNK]}))
+    runs.end_run(run_id, status)
+
+
+def params_as_text(params: Mapping[str, object]) -> dict[str, str]:
+    """Return hyperparameters as MLflow keeps them: texts, floats to the last bit."""
+    return {name: repr(value) if isinstance(value, float) else str(value) for name, value in params.items()}
+
+
+def metric_points(result: TrainingResult) -> list[MetricPoint]:
+    """Return a training's metrics as `valid_…`, `test_…`, and `epoch_…` by step; MLflow can't keep infinities."""
+    points = [MetricPoint(f"valid_{name}", value) for name, value in result.valid.items()]
+    points += [MetricPoint(f"test_{name}", value) for name, value in result.test.items()]
+    points.append(MetricPoint("seconds", result.seconds))
+    for step, metrics in result.curve.items():
+        points += [MetricPoint(f"epoch_{name}", value, step) for name, value in metrics.items()]
+    return [point for point in points if isfinite(point.value)]
+
+
+def worker_environment() -> dict[str, str]:
+    """Return the environment for a training's process: the store is named, and no run of another is inherited."""
+    return runs.worker_environment(os.environ)
+
+
+def keep_log(run_id: str, log: Path) -> None:
+    """Keep what a worker printed with its run."""
+    if log.is_file():
+        runs.log_text(run_id, log.read_text(errors="replace"), log.name)

@@ -1,0 +1,144 @@
+"""One training as a task: what a worker process is given, and what it does."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, JsonValue
+from threadpoolctl import threadpool_limits
+
+from infrastructure.config.schema import DataConfig, TrainConfig
+from infrastructure.config.schema.hpo import Objective
+from infrastructure.executors.base import Task, TaskReport
+from infrastructure.paths.layout import TaskPaths
+from infrastructure.storage.files import write_bytes_atomic
+from training.data.datasets import Dataset, load_dataset
+from training.data.folds import fold_frames, read_folds
+from training.execution.result import TrainingResult
+from training.trainers.base import FitRequest
+from training.trainers.predictors import load_predict, predictor_of
+from training.trainers.registry import load_trainer
+
+TEXT_TASKS: Final = ("token_classification", "text_classification")
+EXAMPLE_ROWS: Final = 3
+RUN_FUNCTION: Final = "training.execution.task:run_training_task"
+
+
+class TrainingTask(BaseModel):
+    """One training, as JSON for a worker.
+
+    With `fold_idx` it learns from that fold's training rows and is evaluated on its validation rows. Without, it
+    learns from the whole training split (and the validation split too if `include_validation`), and is evaluated on
+    the test split; only then a model is saved.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task_id: str
+    key_hash: str
+    root_dir: Path
+    folder: Path
+    data: DataConfig
+    train: TrainConfig
+    objective: Objective
+    params: dict[str, JsonValue]
+    folds_file: Path
+    fold_idx: int | None = None
+    include_validation: bool = False
+
+    @property
+    def paths(self) -> TaskPaths:
+        """The files of this training."""
+        return TaskPaths(self.folder)
+
+    def as_task(self) -> Task:
+        """Return the task for an executor."""
+        return Task(self.task_id, RUN_FUNCTION, self.model_dump(mode="json"), self.paths.log)
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, JsonValue]) -> Self:
+        """Return the task that `as_task` made."""
+        return cls.model_validate(payload)
+
+
+def run_training_task(payload: Mapping[str, JsonValue], report: TaskReport) -> None:
+    """Train as the payload says, and write the result file; runs in a worker process."""
+    task = TrainingTask.from_payload(payload)
+    sys.path.insert(0, str(task.root_dir))  # the user's own estimators and functions
+    started = time.monotonic()
+    curve: dict[int, dict[str, float]] = {}
+
+    def keep_and_report(step: int, metrics: Mapping[str, float]) -> None:
+        curve[step] = dict(metrics)
+        report(step, metrics)
+
+    request = _request(task)
+    with threadpool_limits(task.train.threads):
+        fitted = load_trainer(task.train.trainer).fit(request, keep_and_report)
+    if request.model_dir is not None:
+        _write_example(task, request.model_dir, request.train)
+    result = TrainingResult(
+        key_hash=task.key_hash,
+        valid=fitted.valid,
+        test=fitted.test,
+        curve=curve,
+        seconds=time.monotonic() - started,
+    )
+    result.write(task.paths.result)
+
+
+def _request(task: TrainingTask) -> FitRequest:
+    dataset = load_dataset(task.data, task.root_dir)
+    train, valid, test = _frames(task, dataset)
+    task.paths.work.mkdir(parents=True, exist_ok=True)
+    return FitRequest(
+        data=task.data,
+        config=task.train,
+        params={**task.train.model_dump(mode="json")["params"], **task.params},
+        objective=task.objective,
+        train=train,
+        valid=valid,
+        test=test,
+        seed=task.train.seed,
+        output_dir=task.paths.work,
+        model_dir=task.paths.model if task.fold_idx is None else None,
+    )
+
+
+def _frames(
+    task: TrainingTask, dataset: Dataset
+) -> tuple[pd.DataFrame | None, pd.DataFrame | None, pd.DataFrame | None]:
+    if dataset.train is None:
+        return None, None, None
+    if task.fold_idx is not None:
+        train, valid = fold_frames(read_folds(task.folds_file)[task.fold_idx], dataset)
+        return train, valid, None
+    if task.include_validation and dataset.validation is not None:
+        return pd.concat([dataset.train, dataset.validation], ignore_index=True), None, dataset.test
+    return dataset.train, dataset.validation, dataset.test
+
+
+def _write_example(task: TrainingTask, model_dir: Path, train: pd.DataFrame | None) -> None:
+    """Ask the saved model about a few rows, so that it is known to work, and keep question and answer."""
+    predictor = predictor_of(task.train, task.root_dir)
+    if predictor is None or train is None:
+        return
+    if task.data.task in TEXT_TASKS:
+        example = train[[task.data.text_column]].head(EXAMPLE_ROWS)
+    else:
+        names = task.data.feature_columns or [name for name in train.columns if name != task.data.label_column]
+        example = train[list(names)].head(EXAMPLE_ROWS)
+    answer = load_predict(predictor)(model_dir, example)
+    shown = {"input": example.to_dict(orient="records"), "output": answer.to_dict(orient="records")}
+    write_bytes_atomic(task.paths.example, json.dumps(shown, default=_plain).encode())
+
+
+def _plain(value: Any) -> JsonValue:  # noqa: ANN401  NumPy's scalars and arrays
+    plain: JsonValue = value.tolist()
+    return plain

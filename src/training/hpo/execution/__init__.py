@@ -1,0 +1,1 @@
+"""Layer 3: the order in which things happen."""

@@ -1,0 +1,1 @@
+"""Sweeps, cross-validation and refits driven from this machine."""

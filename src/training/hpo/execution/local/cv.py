@@ -1,0 +1,38 @@
+"""Cross-validation of one configuration, kept as a trial of its study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from infrastructure.errors import ConfigError
+from training.hpo.execution.local.sweep import close_study, open_study
+from training.hpo.execution.local.workers import make_executor
+from training.hpo.execution.progress import Progress
+from training.hpo.execution.project import open_project
+from training.hpo.execution.results import StudyResult
+from training.hpo.records import TrialRecord
+from training.hpo.search_space import check_params
+
+
+def cv(
+    params: Mapping[str, JsonValue],
+    config_dir: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    progress: Progress | None = None,
+) -> tuple[TrialRecord, StudyResult]:
+    """Run all folds of one configuration as a trial of the project's study; return the trial and the study.
+
+    A configuration that the study has finished is answered from its record. Raises ConfigError if `params` aren't a
+    point of the search space, and ExecutionError if no trial of the study ever completed.
+    """
+    project = open_project(config_dir, overrides)
+    if problems := check_params(project.config.hpo.search_space, params):
+        raise ConfigError(problems)
+    driver, runs = open_study(project, progress or Progress())
+    with make_executor(project, driver.should_stop) as executor:
+        record = driver.run_one(executor, params)
+    return record, close_study(project, driver, runs)

@@ -1,0 +1,250 @@
+"""Drives the trials of one study: proposes them, hands their folds to an executor, and keeps what comes of them.
+
+With one worker, trials run one after another and a resumed study proposes what an uninterrupted one would have.
+With several, a free worker takes the next fold of the oldest trial, and only when there is none a new trial is
+proposed, so what is proposed depends on what had finished by then.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+
+from pydantic import JsonValue
+
+from infrastructure.executors.base import Executor, TaskOutcome
+from infrastructure.naming.keys import fold_key_hash
+from training.execution.result import TrainingResult, read_result
+from training.execution.task import TrainingTask
+from training.hpo.execution.progress import Progress
+from training.hpo.execution.project import Project
+from training.hpo.records import FoldRecord, TrialRecord
+from training.hpo.study import OptunaStudy, best_record
+from training.hpo.tracking.study_runs import RunStatus, StudyRuns, TrialRun
+
+
+@dataclass
+class _ActiveTrial:
+    """A trial at work: its folds that wait, that run, and that are done."""
+
+    run: TrialRun
+    waiting: deque[int]
+    running: set[int] = field(default_factory=set)
+    folds: dict[int, FoldRecord] = field(default_factory=dict)
+
+    @property
+    def number(self) -> int:
+        return self.run.record.number
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When no further trial is proposed: after `max_trials` in all, or when `deadline` (monotonic, in s) is past."""
+
+    max_trials: int
+    deadline: float = float("inf")
+
+
+class StudyDriver:
+    """Runs trials of a study until a limit is reached; `records` are all its trials by number."""
+
+    def __init__(self, project: Project, runs: StudyRuns, fold_count: int, progress: Progress) -> None:
+        self._project = project
+        self._runs = runs
+        self._fold_count = fold_count
+        self._progress = progress
+        self._objective = project.config.hpo.objective
+        self._optuna = OptunaStudy(project.config.hpo, project.context.study_key_hash, fold_count)
+        self._active: dict[int, _ActiveTrial] = {}
+        self._interrupted: deque[TrialRun] = deque()
+        self.records: dict[int, TrialRecord] = {}
+
+    def restore(self) -> None:
+        """Take in the trials that the tracking store has; those that were cut short are gone on with first."""
+        stored = self._runs.trial_runs()
+        self._optuna.restore(trial.record for trial in stored)
+        self.records = {trial.record.number: trial.record for trial in stored}
+        self._interrupted.extend(trial for trial in stored if trial.record.state == "running")
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The best complete trial so far."""
+        return best_record(self.records.values(), self._objective.direction)
+
+    def run(self, executor: Executor, limits: Limits) -> None:
+        """Propose and run trials until a limit is reached and all that began has ended."""
+        try:
+            while True:
+                self._fill(executor, limits)
+                if not executor.running:
+                    return
+                for outcome in executor.wait():
+                    self._handle(executor, outcome)
+        except BaseException:
+            executor.close()
+            self._interrupt()
+            raise
+
+    def run_one(self, executor: Executor, params: Mapping[str, JsonValue]) -> TrialRecord:
+        """Run all folds of one trial with these hyperparameters, unless the study has it already."""
+        number = self._start(self._optuna.ask(params))
+        self.run(executor, Limits(max_trials=0))
+        return self.records[number]
+
+    def should_stop(self, task_id: str, step: int, metrics: Mapping[str, float]) -> bool:
+        """Take in a report of a fold, and tell whether the pruner stops it."""
+        number, fold_idx = _numbers(task_id)
+        value = metrics.get(self._objective.metric)
+        if value is None or not isfinite(value):
+            return False
+        self._progress.fold_reported(number, fold_idx, step, value)
+        active = self._active.get(number)
+        if active is None:
+            return True
+        stop = self._optuna.should_stop_fold(number, fold_idx, step, value)
+        curve = {**active.folds.get(fold_idx, FoldRecord()).curve, step: value}
+        active.folds[fold_idx] = FoldRecord(curve=curve, pruner_state=self._optuna.pruner_state(number, fold_idx))
+        return stop
+
+    def _fill(self, executor: Executor, limits: Limits) -> None:
+        while executor.running < executor.capacity:
+            active = next((trial for trial in self._active.values() if trial.waiting), None)
+            if active is not None:
+                self._submit(executor, active, active.waiting.popleft())
+            elif self._interrupted:
+                self._activate(self._interrupted.popleft())
+            elif self._optuna.next_number >= limits.max_trials or time.monotonic() >= limits.deadline:
+                return
+            else:
+                proposed = self._optuna.ask()
+                if proposed is None:
+                    self._progress.message("every point of the grid has been tried")
+                    return
+                self._start(proposed)
+
+    def _start(self, record: TrialRecord | None) -> int:
+        """Begin a proposed trial, or answer it from the record of a finished one with the same key."""
+        assert record is not None, "a trial with given hyperparameters can't be out of points"
+        trial = self._runs.begin_trial(record)
+        self.records[record.number] = record
+        self._progress.trial_started(record)
+        twin = next((r for r in self._finished() if r.trial_key_hash == record.trial_key_hash), None)
+        if twin is None:
+            self._activate(trial)
+        else:
+            answer = {"state": twin.state, "value": twin.value, "folds": twin.folds, "failure": twin.failure}
+            self._conclude(trial, {**answer, "answered_by": twin.number})
+        return record.number
+
+    def _finished(self) -> Iterator[TrialRecord]:
+        return (record for record in self.records.values() if record.state != "running" and record.answered_by is None)
+
+    def _activate(self, trial: TrialRun) -> None:
+        done = {index: fold for index, fold in trial.record.folds.items() if fold.metrics}
+        waiting = deque(index for index in range(self._fold_count) if index not in done)
+        self._active[trial.record.number] = _ActiveTrial(trial, waiting, folds=dict(done))
+        if not waiting:
+            self._complete_if_whole(self._active[trial.record.number])
+
+    def _submit(self, executor: Executor, active: _ActiveTrial, fold_idx: int) -> None:
+        task = self._task(active.run.record, fold_idx)
+        self._runs.begin_fold(active.run, fold_idx, task.key_hash)
+        active.running.add(fold_idx)
+        saved = self._project.context.checkpoint_enabled and read_result(task.paths.result, task.key_hash)
+        if saved:
+            for step, metrics in saved.curve.items():
+                self.should_stop(task.task_id, step, metrics)  # the pruner hears what it would have heard
+            self._take_result(executor, active, fold_idx, saved)
+        else:
+            executor.submit(task.as_task())
+
+    def _task(self, record: TrialRecord, fold_idx: int) -> TrainingTask:
+        config = self._project.config
+        return TrainingTask(
+            task_id=f"{record.number}/{fold_idx}",
+            key_hash=fold_key_hash(record.trial_key_hash, fold_idx),
+            root_dir=config.root_dir,
+            folder=self._project.paths.fold(record.number, fold_idx).folder,
+            data=config.data,
+            train=config.train,
+            objective=self._objective,
+            params=record.params,
+            folds_file=self._project.paths.folds,
+            fold_idx=fold_idx,
+        )
+
+    def _handle(self, executor: Executor, outcome: TaskOutcome) -> None:
+        number, fold_idx = _numbers(outcome.task_id)
+        active = self._active.get(number)
+        if active is None:
+            return  # a fold that was cancelled when its trial ended
+        if outcome.state == "done":
+            task = self._task(active.run.record, fold_idx)
+            result = read_result(task.paths.result, task.key_hash)
+            if result is not None:
+                self._take_result(executor, active, fold_idx, result)
+                return
+            outcome = TaskOutcome(outcome.task_id, "failed", f"no result at {task.paths.result}")
+        if outcome.state == "stopped":
+            self._end(executor, active, fold_idx, "pruned", f"fold {fold_idx} was pruned")
+        else:
+            log = self._project.paths.fold(number, fold_idx).log
+            self._end(executor, active, fold_idx, "failed", f"fold {fold_idx}: {outcome.message} (log: {log})")
+
+    def _take_result(self, executor: Executor, active: _ActiveTrial, fold_idx: int, result: TrainingResult) -> None:
+        value = result.valid.get(self._objective.metric, float("nan"))
+        if not isfinite(value):
+            reason = f"fold {fold_idx}: {self._objective.metric} is {value}, which no trial can be judged by"
+            self._end(executor, active, fold_idx, "failed", reason)
+            return
+        metrics = {name: number for name, number in result.valid.items() if isfinite(number)}
+        reported = active.folds.get(fold_idx, FoldRecord())
+        fold = reported.model_copy(update={"metrics": metrics, "seconds": result.seconds})
+        active.folds[fold_idx] = fold
+        active.running.discard(fold_idx)
+        self._runs.complete_fold(active.run, fold_idx, result, fold)
+        self._progress.fold_finished(active.number, fold_idx, value, result.seconds)
+        hopeless = self._optuna.should_stop_trial(active.number, fold_idx, value)
+        if hopeless and (active.waiting or active.running):
+            self._end(executor, active, None, "pruned", f"hopeless after {len(active.folds)} folds")
+        else:
+            self._complete_if_whole(active)
+
+    def _complete_if_whole(self, active: _ActiveTrial) -> None:
+        if active.waiting or active.running:
+            return
+        del self._active[active.number]
+        value = self._optuna.mean_value(active.folds)
+        self._conclude(active.run, {"state": "complete", "value": value, "folds": active.folds})
+
+    def _end(self, executor: Executor, active: _ActiveTrial, fold_idx: int | None, state: str, reason: str) -> None:
+        """End a trial before its last fold: its other folds are cancelled, and their runs ended."""
+        del self._active[active.number]
+        for index in sorted(active.running):
+            if index != fold_idx:
+                executor.cancel(f"{active.number}/{index}")
+            status: RunStatus = "FAILED" if state == "failed" and index == fold_idx else "KILLED"
+            self._runs.end_fold(active.run, index, reason, status)
+        whole = {index: fold for index, fold in active.folds.items() if fold.metrics}
+        value = self._optuna.mean_value(whole) if whole else None
+        self._conclude(active.run, {"state": state, "value": value, "folds": active.folds, "failure": reason})
+
+    def _conclude(self, trial: TrialRun, ending: Mapping[str, object]) -> None:
+        """Tell the sampler how a trial ended, then write it."""
+        record = self._optuna.tell(trial.record.model_copy(update=ending))
+        self.records[record.number] = trial.record = record
+        self._runs.complete_trial(trial)
+        self._progress.trial_finished(record, self.best)
+
+    def _interrupt(self) -> None:
+        for active in self._active.values():
+            self._runs.interrupt_trial(active.run)
+        self._runs.interrupt_study()
+
+
+def _numbers(task_id: str) -> tuple[int, int]:
+    number, fold_idx = task_id.split("/")
+    return int(number), int(fold_idx)

@@ -1,0 +1,125 @@
+"""One training on all the data, from its task to its registered model: what refit and final training share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from infrastructure.errors import ExecutionError
+from infrastructure.naming.keys import refit_key_hash
+from training.execution.result import TrainingResult, read_result
+from training.execution.task import TrainingTask
+from training.hpo.execution.local.workers import make_executor
+from training.hpo.execution.progress import Progress
+from training.hpo.execution.project import Project
+from training.hpo.execution.results import ModelResult
+from training.hpo.study import best_record
+from training.hpo.tracking.model_runs import ModelRun, ModelRuns, Stage
+from training.hpo.tracking.study_runs import TrialRun, find_study_run, stored_trials
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a training differs from its trial: its stage, hyperparameters that go over the trial's, and its data."""
+
+    stage: Stage
+    params: Mapping[str, JsonValue]
+    include_validation: bool
+    register: bool
+
+    def key_hash(self, trial_key_hash: str) -> str:
+        """Return the key of this training of a trial."""
+        differing: dict[str, JsonValue] = {"stage": self.stage, "include_validation": self.include_validation}
+        return refit_key_hash(trial_key_hash, {**differing, "params": dict(self.params)})
+
+
+def chosen_trial(project: Project, number: int | None) -> tuple[str, TrialRun]:
+    """Return the study's run id and the trial of this number, by default the best complete one.
+
+    Raises ExecutionError if the tracking store has no such study or trial.
+    """
+    study = find_study_run(project.context.study_key_hash)
+    if study is None:
+        raise ExecutionError(
+            f"no study {project.run_name} of this configuration and data in the tracking store: run `assay sweep` first"
+        )
+    trials = stored_trials(study.run_id, project.context.study_key_hash)
+    if number is None:
+        best = best_record([t.record for t in trials.values()], project.config.hpo.objective.direction)
+        if best is None:
+            raise ExecutionError(f"{project.run_name} has no complete trial yet: run `assay sweep` first")
+        number = best.number
+    if number not in trials or trials[number].record.state != "complete":
+        complete = sorted(n for n, trial in trials.items() if trial.record.state == "complete")
+        raise ExecutionError(f"trial {number} of {project.run_name} is not complete; complete ones: {complete}")
+    return study.run_id, trials[number]
+
+
+def train_model(project: Project, number: int | None, protocol: Protocol, progress: Progress) -> ModelResult:
+    """Train a trial's configuration under a protocol and keep its model, unless the store has it already."""
+    study_run_id, trial = chosen_trial(project, number)
+    key = protocol.key_hash(trial.record.trial_key_hash)
+    model_runs = ModelRuns(project.context, project.config.train, project.config.root_dir, protocol.stage)
+    run = model_runs.find(key)
+    if run is None:
+        run = model_runs.begin(key, trial, study_run_id)
+    elif not run.is_done:
+        model_runs.resume(run)
+    state = "the tracking store has it already" if run.is_done else "training"
+    progress.training_started(f"{run.name} with trial {trial.record.number}: {state}")
+    if not run.is_done:
+        task = _task(project, trial, protocol, key)
+        result = _train(project, task, model_runs, run)
+        model_runs.complete(run, result, task.params, task.paths)
+    name = project.config.mlflow.registered_model_name or project.config.hpo.study_name
+    version = model_runs.register(run, name) if protocol.register and model_runs.can_serve else ""
+    if protocol.register and not version:
+        progress.message(f"{run.name}: not registered, since train.yaml names no predict function to serve it with")
+    return ModelResult(
+        run_id=run.run_id,
+        run_name=run.name,
+        trial_number=trial.record.number,
+        model_uri=f"models:/{name}/{version}" if version else f"runs:/{run.run_id}/model",
+        model_name=name,
+        version=version,
+        test=model_runs.test_metrics(run),
+        reused=run.is_done,
+    )
+
+
+def _task(project: Project, trial: TrialRun, protocol: Protocol, key: str) -> TrainingTask:
+    config = project.config
+    paths = project.paths.refit(key) if protocol.stage == "hpo_refit" else project.paths.final(key)
+    return TrainingTask(
+        task_id=protocol.stage,
+        key_hash=key,
+        root_dir=config.root_dir,
+        folder=paths.folder,
+        data=config.data,
+        train=config.train,
+        objective=config.hpo.objective,
+        params={**trial.record.params, **protocol.params},
+        folds_file=project.paths.folds,
+        include_validation=protocol.include_validation,
+    )
+
+
+def _train(project: Project, task: TrainingTask, model_runs: ModelRuns, run: ModelRun) -> TrainingResult:
+    """Run the task in a process of its own; a result that lies on disk from before is taken as it is."""
+    found = read_result(task.paths.result, task.key_hash)
+    if found is not None and task.paths.model.is_dir():
+        return found
+    try:
+        with make_executor(project, lambda *_: False) as executor:
+            executor.submit(task.as_task())
+            (outcome,) = executor.wait()
+    except BaseException:
+        model_runs.fail(run, "interrupted", "KILLED")
+        raise
+    result = read_result(task.paths.result, task.key_hash)
+    if outcome.state != "done" or result is None:
+        model_runs.fail(run, outcome.message, "FAILED")
+        raise ExecutionError(f"{run.name} failed: {outcome.message} (log: {task.paths.log})")
+    return result

@@ -1,0 +1,80 @@
+"""A sweep: trials of a study, each cross-validated, until there are `max_trials` or time is up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from infrastructure.errors import ExecutionError
+from training.data.datasets import load_dataset
+from training.data.folds import make_folds, read_folds, write_folds
+from training.hpo.execution.local.driver import Limits, StudyDriver
+from training.hpo.execution.local.workers import make_executor
+from training.hpo.execution.progress import Progress
+from training.hpo.execution.project import Project, open_project
+from training.hpo.execution.results import StudyResult
+from training.hpo.tracking.study_runs import StudyRuns
+
+
+def sweep(
+    config_dir: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    resume: bool = True,
+    progress: Progress | None = None,
+) -> StudyResult:
+    """Run the project's study up to `hpo.max_trials` trials, going on where its runs in the tracking store end.
+
+    Raises ConfigError for faulty configurations before any run exists, and ExecutionError if no trial completed.
+    """
+    project = open_project(config_dir, overrides, resume=resume)
+    show = progress or Progress()
+    driver, runs = open_study(project, show)
+    timeout = project.config.hpo.timeout
+    deadline = time.monotonic() + timeout if timeout is not None else float("inf")
+    with make_executor(project, driver.should_stop) as executor:
+        driver.run(executor, Limits(project.config.hpo.max_trials, deadline))
+    return close_study(project, driver, runs)
+
+
+def open_study(project: Project, progress: Progress) -> tuple[StudyDriver, StudyRuns]:
+    """Take up or create the study's run, with its folds and the trials it has."""
+    runs = StudyRuns.open(project.context, project.run_name)
+    fold_count = study_folds(project, runs)
+    driver = StudyDriver(project, runs, fold_count, progress)
+    driver.restore()
+    done = [record for record in driver.records.values() if record.state != "running"]
+    progress.study_opened(project.run_name, done, project.config.hpo.max_trials, fold_count)
+    return driver, runs
+
+
+def study_folds(project: Project, runs: StudyRuns) -> int:
+    """See that the study's folds lie where the workers look for them, and return how many there are.
+
+    The folds are made once; a resumed study takes those that its run keeps, wherever it goes on.
+    """
+    path = project.paths.folds
+    if not runs.fetch_folds(path):
+        config = project.config
+        dataset = load_dataset(config.data, config.root_dir)
+        write_folds(path, make_folds(config.hpo.cv, dataset, config.data, config.root_dir))
+        runs.keep_folds(path)
+    return len(read_folds(path))
+
+
+def close_study(project: Project, driver: StudyDriver, runs: StudyRuns) -> StudyResult:
+    """Write what the study came to, and return it. Raises ExecutionError if no trial completed."""
+    runs.complete_study(driver.best, len(driver.records))
+    if driver.best is None:
+        reasons = [record.failure for record in driver.records.values() if record.failure]
+        raise ExecutionError(f"no trial of {project.run_name} completed; the first one: {(reasons or ['none ran'])[0]}")
+    records = tuple(driver.records[number] for number in sorted(driver.records))
+    return StudyResult(
+        name=project.run_name,
+        study_key_hash=project.context.study_key_hash,
+        run_id=runs.run_id,
+        objective=project.config.hpo.objective,
+        trials=records,
+        best=driver.best,
+    )

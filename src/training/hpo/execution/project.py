@@ -1,0 +1,85 @@
+"""A project opened for work: configurations checked against each other, MLflow set up, the study identified."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infrastructure.config.loading import ProjectConfig, load_project_config
+
+from infrastructure.errors import ConfigError
+from infrastructure.paths.layout import StudyPaths
+from infrastructure.paths.utils import resolve_project_paths_with_fallback
+from infrastructure.tracking.mlflow.setup import setup_mlflow
+from training.hpo.search_space import grid
+from training.hpo.tracking.context import HpoContext
+from training.hpo.tracking.setup import setup_hpo_mlflow_run
+from training.metric_names import check_metrics
+from training.trainers.registry import check_params
+
+
+@dataclass(frozen=True)
+class Project:
+    """What all steps of the work share."""
+
+    config: ProjectConfig
+    context: HpoContext
+    run_name: str
+    paths: StudyPaths
+
+
+def load_and_check(config_dir: str | Path | None, overrides: Sequence[str]) -> ProjectConfig:
+    """Return a project's configurations if they are sound alone and together; raise ConfigError with all faults."""
+    root_dir, found = resolve_project_paths_with_fallback(config_dir=config_dir)
+    config = load_project_config(found, overrides)
+    objective = config.hpo.objective
+    problems = [f"{found / 'hpo.yaml'} {text}" for text in _check_sampler(config)]
+    problems += [
+        f"{found / 'hpo.yaml'} objective: {text}"
+        for text in check_metrics(config.data.task, objective, config.train.metrics)
+    ]
+    names = frozenset(config.hpo.search_space)
+    problems += [f"{found / 'hpo.yaml'} search_space: {text}" for text in check_params(config.train, names, root_dir)]
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _check_sampler(config: ProjectConfig) -> list[str]:
+    if config.hpo.sampler.type == "gp" and importlib.util.find_spec("torch") is None:
+        return ["sampler.type: gp needs the package 'torch', which is not installed: pip install 'assay[transformers]'"]
+    if config.hpo.sampler.type == "grid":
+        try:
+            grid(config.hpo.search_space)
+        except ConfigError as error:
+            return list(error.problems)
+    return []
+
+
+def open_project(
+    config_dir: str | Path | None = None, overrides: Sequence[str] = (), *, resume: bool = True
+) -> Project:
+    """Load and check a project, set up MLflow, and identify its study; creates no run.
+
+    Raises ConfigError with all faults of the configurations at once.
+    """
+    config = load_and_check(config_dir, overrides)
+    tracking_uri = config.mlflow.tracking_uri if any(o.startswith("mlflow.tracking_uri=") for o in overrides) else None
+    setup_mlflow(config.mlflow.experiment_name, config.config_dir, tracking_uri=tracking_uri)
+    output_dir = config.root_dir / config.paths.output_dir
+    context, run_name = setup_hpo_mlflow_run(
+        backbone=config.train.backbone,
+        study_name=config.hpo.study_name,
+        output_dir=output_dir,
+        run_id=time.strftime("%Y%m%d-%H%M%S"),
+        should_resume=resume,
+        checkpoint_enabled=resume,
+        data_config=config.data,
+        hpo_config=config.hpo,
+        train_config=config.train,
+        config_dir=config.config_dir,
+    )
+    return Project(config, context, run_name, StudyPaths(output_dir, context.study_key_hash))

@@ -1,0 +1,45 @@
+"""What is kept of a trial: enough to go on with the study from the tracking store alone."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+TrialState = Literal["running", "complete", "pruned", "failed"]
+
+
+class FoldRecord(BaseModel):
+    """What came of one fold of a trial: its metrics, and the objective at each step of its training.
+
+    `metrics` are empty until the fold has ended by itself. `pruner_state` is Optuna's own notes on the fold.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metrics: dict[str, float] = {}
+    curve: dict[int, float] = {}
+    seconds: float = 0.0
+    pruner_state: dict[str, JsonValue] = {}
+
+
+class TrialRecord(BaseModel):
+    """A trial, whole: parameters exact to the last bit, its folds, and what the sampler noted on it.
+
+    `value` is the mean objective over the folds; a pruned trial's is the mean over those that it had. `sampler_state`
+    is Optuna's own notes on the trial, `study_state` those on the study, both as they stood when it was proposed.
+    `answered_by` is the number of the finished trial with the same key whose result this one took over.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int
+    trial_key_hash: str
+    params: dict[str, JsonValue]
+    state: TrialState = "running"
+    value: float | None = None
+    folds: dict[int, FoldRecord] = {}
+    sampler_state: dict[str, JsonValue] = {}
+    study_state: dict[str, JsonValue] = {}
+    failure: str = ""
+    answered_by: int | None = None

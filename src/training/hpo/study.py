@@ -1,0 +1,171 @@
+"""The sampler's and the pruners' view of a study: held in memory by Optuna, rebuilt from records at each start."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterable, Mapping
+from math import isfinite
+from statistics import fmean
+from typing import Final
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import GridSampler
+from optuna.trial import FrozenTrial, Trial, create_trial
+from optuna.trial import TrialState as OptunaState
+from pydantic import JsonValue
+
+from infrastructure.config.schema import HpoConfig
+from infrastructure.naming.keys import trial_key_hash
+from training.hpo.pruners import epoch_pruner, fold_pruner
+from training.hpo.records import FoldRecord, TrialRecord
+from training.hpo.samplers import make_sampler
+from training.hpo.search_space import suggest, suggested_distributions
+
+STATES: Final = {
+    "running": OptunaState.RUNNING,
+    "complete": OptunaState.COMPLETE,
+    "pruned": OptunaState.PRUNED,
+    "failed": OptunaState.FAIL,
+}
+
+optuna.logging.set_verbosity(logging.WARNING)
+
+
+class OptunaStudy:
+    """Proposes trials and decides what is pruned; it keeps nothing that the records don't have.
+
+    Two kinds of Optuna study stand behind it: one over trials, whose steps are folds, for the sampler and the fold
+    pruner; and one for each fold, whose steps are epochs, for the epoch pruner. A trial has one number in all.
+    """
+
+    def __init__(self, config: HpoConfig, study_key_hash: str, fold_count: int) -> None:
+        self._config = config
+        self._key = study_key_hash
+        self._sign = 1.0 if config.objective.direction == "maximize" else -1.0
+        # Hyperband's brackets depend on the study's name, so it has to be the same at every start.
+        self._trials = optuna.create_study(
+            study_name=study_key_hash, direction=config.objective.direction, pruner=fold_pruner(config.fold_pruner)
+        )
+        self._folds = [
+            optuna.create_study(
+                study_name=f"{study_key_hash}/{fold_idx}",
+                direction=config.objective.direction,
+                pruner=epoch_pruner(config.pruner),
+            )
+            for fold_idx in range(fold_count)
+        ]
+
+    @property
+    def next_number(self) -> int:
+        """The number that the next trial will have."""
+        return len(self._trials.get_trials(deepcopy=False))
+
+    def restore(self, records: Iterable[TrialRecord]) -> None:
+        """Take in what is known of earlier trials, in order of their numbers, which may have no gap."""
+        study_state: Mapping[str, JsonValue] = {}
+        for record in records:
+            assert record.number == self.next_number, f"trial {self.next_number} is missing"
+            values = {fold_idx: self._value(fold) for fold_idx, fold in record.folds.items()}
+            self._trials.add_trial(self._frozen(record, values, record.sampler_state))
+            for fold_idx, study in enumerate(self._folds):
+                fold = record.folds.get(fold_idx, FoldRecord())
+                study.add_trial(self._frozen(record, fold.curve, fold.pruner_state))
+            study_state = record.study_state or study_state
+        for key, value in study_state.items():
+            # QMC counts its points on the study; Optuna offers no public way to put the count back.
+            self._trials._storage.set_study_system_attr(self._trials._study_id, key, value)
+
+    def _frozen(self, record: TrialRecord, steps: Mapping[int, float], notes: Mapping[str, JsonValue]) -> FrozenTrial:
+        return create_trial(
+            state=STATES[record.state],
+            value=record.value if record.state == "complete" else None,
+            params={name: record.params[name] for name in self._distributions(record.params)},
+            distributions=self._distributions(record.params),
+            system_attrs=dict(notes),
+            intermediate_values={step: value for step, value in steps.items() if isfinite(value)},
+        )
+
+    def _distributions(self, params: Mapping[str, JsonValue]) -> dict[str, optuna.distributions.BaseDistribution]:
+        return suggested_distributions(self._config.search_space, params)
+
+    def _value(self, fold: FoldRecord) -> float:
+        return fold.metrics.get(self._config.objective.metric, float("nan"))
+
+    def ask(self, params: Mapping[str, JsonValue] | None = None) -> TrialRecord | None:
+        """Return the next trial, with these hyperparameters or else those that the sampler proposes.
+
+        None when a grid has no point left.
+        """
+        self._trials.sampler = make_sampler_quietly(self._config, self.next_number)
+        if params is not None:
+            self._trials.enqueue_trial(dict(params))
+        elif isinstance(self._trials.sampler, GridSampler) and self._trials.sampler.is_exhausted(self._trials):
+            return None
+        trial = self._trials.ask()
+        chosen = suggest(trial, self._config.search_space)
+        for study in self._folds:
+            study.add_trial(create_trial(state=OptunaState.RUNNING))
+        return TrialRecord(
+            number=trial.number,
+            trial_key_hash=trial_key_hash(self._key, chosen),
+            params=chosen,
+            sampler_state=dict(self._trials._storage.get_trial_system_attrs(trial._trial_id)),
+            study_state=dict(self._trials._storage.get_study_system_attrs(self._trials._study_id)),
+        )
+
+    def should_stop_fold(self, number: int, fold_idx: int, step: int, value: float) -> bool:
+        """Take in a fold's objective after an epoch, and tell whether the fold is to be stopped."""
+        return self._report(self._folds[fold_idx], number, step, value)
+
+    def should_stop_trial(self, number: int, fold_idx: int, value: float) -> bool:
+        """Take in a fold's final objective, and tell whether the trial is denied its remaining folds."""
+        return self._report(self._trials, number, fold_idx, value)
+
+    def _report(self, study: optuna.Study, number: int, step: int, value: float) -> bool:
+        frozen = study.get_trials(deepcopy=False)[number]
+        trial = Trial(study, frozen._trial_id)
+        trial.report(value, step)
+        return trial.should_prune()
+
+    def pruner_state(self, number: int, fold_idx: int) -> dict[str, JsonValue]:
+        """Return what the epoch pruner noted on a fold."""
+        return dict(self._folds[fold_idx].get_trials(deepcopy=False)[number].system_attrs)
+
+    def tell(self, record: TrialRecord) -> TrialRecord:
+        """Take in how a trial ended, and return its record with what the sampler noted on it."""
+        state = STATES[record.state]
+        value = record.value if record.state == "complete" else None
+        self._trials.tell(record.number, value, state=state)
+        for fold_idx, study in enumerate(self._folds):
+            fold = record.folds.get(fold_idx)
+            # A fold's study only serves to compare curves; its value is the last of its curve.
+            if state is OptunaState.COMPLETE and fold is not None and isfinite(self._value(fold)):
+                study.tell(record.number, self._value(fold))
+            else:
+                study.tell(record.number, state=OptunaState.PRUNED if state is OptunaState.COMPLETE else state)
+        trial = self._trials.get_trials(deepcopy=False)[record.number]
+        return record.model_copy(update={"sampler_state": dict(trial.system_attrs)})
+
+    def mean_value(self, folds: Mapping[int, FoldRecord]) -> float:
+        """Return the mean objective over folds, the value of a trial."""
+        return fmean(self._value(folds[index]) for index in sorted(folds))
+
+    def is_better(self, value: float, other: float) -> bool:
+        """Tell whether one value beats another in the objective's direction."""
+        return self._sign * value > self._sign * other
+
+
+def best_record(records: Iterable[TrialRecord], direction: str) -> TrialRecord | None:
+    """Return the best complete trial, of equals the first; None when there is no complete one."""
+    complete = [record for record in records if record.state == "complete" and record.value is not None]
+    sign = 1.0 if direction == "maximize" else -1.0
+    return max(complete, key=lambda record: (sign * (record.value or 0.0), -record.number), default=None)
+
+
+def make_sampler_quietly(config: HpoConfig, trial_number: int) -> optuna.samplers.BaseSampler:
+    """Make the sampler without Optuna's notice that a sampler which the user chose is experimental."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return make_sampler(config, trial_number)

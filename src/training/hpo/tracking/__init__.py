@@ -1,0 +1,1 @@
+"""Layer 2: studies, trials and folds as runs."""

@@ -1,0 +1,134 @@
+"""The runs of refits and final trainings: linked to their trial and study, holding a model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import pandas as pd
+
+from infrastructure.config.schema import TrainConfig
+from infrastructure.naming import tags
+from infrastructure.naming.code_version import code_version_tags
+from infrastructure.naming.run_names import RunLabels, run_name
+from infrastructure.paths.layout import TaskPaths
+from infrastructure.tracking.mlflow import models, queries, runs
+from infrastructure.tracking.mlflow.models import CHAMPION, ModelSource
+from infrastructure.tracking.mlflow.runs import RunStatus
+from infrastructure.tracking.mlflow.session import current_session
+from training.execution.mlflow_setup import (
+    complete_training_run,
+    create_training_mlflow_run,
+    fail_training_run,
+)
+from training.execution.result import TrainingResult
+from training.hpo.tracking.context import HpoContext
+from training.hpo.tracking.study_runs import TrialRun, common_tags
+from training.trainers.predictors import predictor_of
+
+Stage = Literal["hpo_refit", "final_training"]
+TEST_PREFIX: Final = "test_"
+
+
+@dataclass(frozen=True)
+class ModelRun:
+    """A run that makes a model, or has made it if `is_done`."""
+
+    run_id: str
+    name: str
+    trial_key_hash: str
+    is_done: bool
+
+
+class ModelRuns:
+    """Writes and reads the runs of one stage of a study."""
+
+    def __init__(self, context: HpoContext, config: TrainConfig, root_dir: Path, stage: Stage) -> None:
+        self._context = context
+        self._predictor = predictor_of(config, root_dir)
+        self._stage = stage
+
+    @property
+    def can_serve(self) -> bool:
+        """Whether the trainer's models can be asked for predictions."""
+        return self._predictor is not None
+
+    def find(self, key_hash: str) -> ModelRun | None:
+        """Return the run of the training with this key: the one that is done, else one that was begun."""
+        found = queries.find_runs({tags.REFIT_KEY: key_hash, tags.STAGE: self._stage})
+        for run in sorted(found, key=lambda run: not run.is_done):
+            return ModelRun(run.run_id, run.name, run.tags[tags.TRIAL_KEY], run.is_done)
+        return None
+
+    def begin(self, key_hash: str, trial: TrialRun, study_run_id: str) -> ModelRun:
+        """Create the run, linked to its trial and study."""
+        record = trial.record
+        labels = RunLabels(
+            backbone=self._context.backbone,
+            study_key_hash=self._context.study_key_hash,
+            trial_number=record.number,
+            trial_key_hash=record.trial_key_hash,
+        )
+        name = run_name(self._context.naming, self._stage, labels)
+        run_id, _ = create_training_mlflow_run(
+            current_session().experiment_name,
+            name,
+            tags={
+                **common_tags(self._context),
+                **code_version_tags(self._context.root_dir),
+                tags.STAGE: self._stage,
+                tags.REFIT_KEY: key_hash,
+                tags.TRIAL_KEY: record.trial_key_hash,
+                tags.REFIT_OF_TRIAL: trial.run_id,
+                tags.LINEAGE_STUDY_RUN: study_run_id,
+            },
+            parent_run_id=study_run_id if self._stage == tags.STAGE_REFIT else None,
+            trial_number=record.number,
+        )
+        return ModelRun(run_id, name, record.trial_key_hash, is_done=False)
+
+    def resume(self, run: ModelRun) -> None:
+        """Take up a run that was begun and not done."""
+        create_training_mlflow_run(current_session().experiment_name, run.name, run_id=run.run_id)
+
+    def complete(self, run: ModelRun, result: TrainingResult, params: Mapping[str, object], paths: TaskPaths) -> None:
+        """Keep the model with its run, then what came of the training, then that it is done."""
+        if self._predictor is None:
+            runs.log_artifacts(run.run_id, paths.model, models.ARTIFACT_PATH)
+        else:
+            example = json.loads(paths.example.read_text())
+            models.log_model(
+                run.run_id,
+                ModelSource(
+                    folder=paths.model,
+                    predictor=self._predictor.function,
+                    code=self._predictor.code,
+                    package=self._predictor.package,
+                    requirements=self._predictor.requirements,
+                    example=pd.DataFrame(example["input"]),
+                    example_output=pd.DataFrame(example["output"]),
+                ),
+            )
+        complete_training_run(run.run_id, result, params)
+
+    def fail(self, run: ModelRun, reason: str, status: RunStatus) -> None:
+        """End a run whose training came to nothing."""
+        fail_training_run(run.run_id, reason, status)
+
+    def register(self, run: ModelRun, name: str) -> str:
+        """Register the run's model with the alias `champion`, unless it is, and return its version."""
+        version = models.registered_version(run.run_id, name)
+        if version:
+            return version
+        version_tags = {tags.STUDY_KEY: self._context.study_key_hash, tags.TRIAL_KEY: run.trial_key_hash}
+        return models.register_model(run.run_id, name, CHAMPION, version_tags)
+
+    def test_metrics(self, run: ModelRun) -> dict[str, float]:
+        """Return the metrics on the test split, by their names."""
+        metrics = queries.get_run(run.run_id).metrics
+        return {
+            name.removeprefix(TEST_PREFIX): value for name, value in metrics.items() if name.startswith(TEST_PREFIX)
+        }

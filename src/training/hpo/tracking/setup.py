@@ -1,0 +1,69 @@
+"""The naming context and the run name of a study (spec: Layer 2, `setup_hpo_mlflow_run`)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from infrastructure.config.loading import load_naming_config
+
+from infrastructure.naming import tags
+from infrastructure.naming.keys import SCHEMA_V2, Config, StudyIdentity
+from infrastructure.naming.run_names import RunLabels, run_name
+from infrastructure.paths.utils import resolve_project_paths_with_fallback
+from infrastructure.tracking.mlflow.hash_utils import compute_study_identity, get_or_compute_study_key_hash
+from infrastructure.tracking.mlflow.session import current_session
+from training.hpo.tracking.context import HpoContext
+
+
+def setup_hpo_mlflow_run(
+    backbone: str,
+    study_name: str,
+    output_dir: str | Path,
+    run_id: str,
+    should_resume: bool,
+    checkpoint_enabled: bool,
+    data_config: Config | None = None,
+    hpo_config: Config | None = None,
+    train_config: Config | None = None,
+    study_key_hash: str | None = None,
+    config_dir: str | Path | None = None,
+) -> tuple[HpoContext, str]:
+    """Return a study's context and the name of its run; nothing is created and nothing configured.
+
+    A `study_key_hash` that is given is used as it is. Raises MlflowNotConfiguredError before `setup_mlflow()`, and
+    IdentityError when no key hash can be had.
+    """
+    current_session()
+    root_dir, found = resolve_project_paths_with_fallback(output_dir=output_dir, config_dir=config_dir)
+    identity = _identity(study_key_hash, data_config, hpo_config, train_config, backbone, found)
+    context = HpoContext(
+        backbone=backbone,
+        study_name=study_name,
+        identity=identity,
+        naming=load_naming_config(found),
+        root_dir=root_dir,
+        config_dir=found,
+        output_dir=Path(output_dir),
+        run_id=run_id,
+        should_resume=should_resume,
+        checkpoint_enabled=checkpoint_enabled,
+    )
+    name = run_name(context.naming, tags.STAGE_SWEEP, RunLabels(backbone, identity.study_key_hash))
+    return context, name
+
+
+def _identity(
+    given: str | None,
+    data_config: Config | None,
+    hpo_config: Config | None,
+    train_config: Config | None,
+    backbone: str,
+    config_dir: Path,
+) -> StudyIdentity:
+    if data_config is None or hpo_config is None:
+        key = get_or_compute_study_key_hash(given, None, data_config, hpo_config, train_config, backbone, config_dir)
+        # Only the key is known: the fingerprints stay empty, and no tag is written for them.
+        return StudyIdentity(key, "", SCHEMA_V2, "", "", "")
+    identity = compute_study_identity(data_config, hpo_config, train_config, backbone, config_dir)
+    return replace(identity, study_key_hash=given) if given else identity

@@ -1,0 +1,240 @@
+"""A study's runs: found or created, filled, and read back as records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from statistics import fmean, pstdev
+
+from infrastructure.naming import tags
+from infrastructure.naming.code_version import code_version_tags
+from infrastructure.naming.run_names import RunLabels, run_name
+from infrastructure.storage.files import write_bytes_atomic
+from infrastructure.tracking.mlflow import queries, runs
+from infrastructure.tracking.mlflow.runs import MetricPoint, RunContent, RunStatus
+from infrastructure.tracking.mlflow.session import current_session
+from training.execution.mlflow_setup import (
+    complete_training_run,
+    create_training_mlflow_run,
+    fail_training_run,
+    params_as_text,
+)
+from training.execution.result import TrainingResult
+from training.hpo.records import FoldRecord, TrialRecord
+from training.hpo.tracking.context import HpoContext
+
+__all__ = ["RunStatus", "StudyRuns", "TrialRun", "common_tags", "find_study_run", "stored_trials"]
+
+
+@dataclass
+class TrialRun:
+    """A trial's run, and the runs of its folds that were begun."""
+
+    run_id: str
+    record: TrialRecord
+    fold_run_ids: dict[int, str] = field(default_factory=dict)
+
+
+class StudyRuns:
+    """Writes and reads the runs of one study: the study's own, its trials' below it, their folds' below those."""
+
+    def __init__(self, context: HpoContext, run_id: str) -> None:
+        self.context = context
+        self.run_id = run_id
+
+    @classmethod
+    def open(cls, context: HpoContext, name: str) -> StudyRuns:
+        """Take up the study's run if the store has one and resuming is wanted; create it otherwise."""
+        found = find_study_run(context.study_key_hash) if context.should_resume else None
+        run_id, _ = create_training_mlflow_run(
+            current_session().experiment_name,
+            name,
+            tags={**common_tags(context), **_study_tags(context), tags.DONE: "false"},
+            run_id=found.run_id if found else None,
+        )
+        return cls(context, run_id)
+
+    def trial_runs(self) -> list[TrialRun]:
+        """Return all trials of the study in order of their numbers; one whose run is gone counts as failed."""
+        stored = stored_trials(self.run_id, self.context.study_key_hash)
+        for trial in stored.values():
+            if trial.record.state == "running":
+                self._load_folds(trial)
+        numbers = range(max(stored, default=-1) + 1)
+        return [stored.get(number) or self._lost_trial(number) for number in numbers]
+
+    def _lost_trial(self, number: int) -> TrialRun:
+        record = TrialRecord(
+            number=number, trial_key_hash="", params={}, state="failed", failure="its run is gone from the store"
+        )
+        return TrialRun("", record)
+
+    def _load_folds(self, trial: TrialRun) -> None:
+        folds = dict(trial.record.folds)
+        for run in queries.find_runs({tags.PARENT_RUN: trial.run_id, tags.STAGE: tags.STAGE_FOLD}):
+            fold_idx = int(run.tags[tags.FOLD_INDEX])
+            text = tags.join_long(tags.FOLD_RECORD, run.tags)
+            if run.is_done and text is not None:
+                folds[fold_idx] = FoldRecord.model_validate_json(text)
+            trial.fold_run_ids[fold_idx] = run.run_id
+        trial.record = trial.record.model_copy(update={"folds": folds})
+
+    def begin_trial(self, record: TrialRecord) -> TrialRun:
+        """Create a trial's run, with everything that its resumption needs."""
+        run_id, _ = create_training_mlflow_run(
+            current_session().experiment_name,
+            self._name(tags.STAGE_TRIAL, record),
+            tags={
+                **common_tags(self.context),
+                tags.STAGE: tags.STAGE_TRIAL,
+                tags.TRIAL_KEY: record.trial_key_hash,
+                **_record_tags(record),
+            },
+            parent_run_id=self.run_id,
+            trial_number=record.number,
+        )
+        runs.write_run(run_id, RunContent(params=params_as_text(record.params)))
+        return TrialRun(run_id, record)
+
+    def begin_fold(self, trial: TrialRun, fold_idx: int, fold_key: str) -> str:
+        """Create a fold's run below its trial's, or take up the one that was begun."""
+        run_id, _ = create_training_mlflow_run(
+            current_session().experiment_name,
+            self._name(tags.STAGE_FOLD, trial.record, fold_idx),
+            tags={
+                **common_tags(self.context),
+                tags.STAGE: tags.STAGE_FOLD,
+                tags.TRIAL_KEY: trial.record.trial_key_hash,
+                tags.FOLD_KEY: fold_key,
+            },
+            parent_run_id=trial.run_id,
+            run_id=trial.fold_run_ids.get(fold_idx),
+            trial_number=trial.record.number,
+            fold_idx=fold_idx,
+        )
+        trial.fold_run_ids[fold_idx] = run_id
+        return run_id
+
+    def complete_fold(self, trial: TrialRun, fold_idx: int, result: TrainingResult, record: FoldRecord) -> None:
+        """Write what came of a fold, then that it is done."""
+        complete_training_run(
+            trial.fold_run_ids[fold_idx],
+            result,
+            trial.record.params,
+            tags.split_long(tags.FOLD_RECORD, record.model_dump_json()),
+        )
+
+    def end_fold(self, trial: TrialRun, fold_idx: int, reason: str, status: RunStatus) -> None:
+        """End a fold's run that came to nothing: pruned, failed or interrupted."""
+        fail_training_run(trial.fold_run_ids[fold_idx], reason, status)
+
+    def complete_trial(self, trial: TrialRun) -> None:
+        """Write how a trial ended, then that it is done."""
+        record = trial.record
+        status: dict[str, RunStatus] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+        reason = {tags.FAILURE: record.failure[: tags.CHUNK]} if record.failure else {}
+        content = RunContent(metrics=_mean_metrics(record), tags={**_record_tags(record), **reason})
+        runs.complete_run(trial.run_id, content, status[record.state])
+
+    def interrupt_trial(self, trial: TrialRun) -> None:
+        """End the runs of a trial that was cut short, so that none stays RUNNING; it is taken up again by a resume."""
+        live = current_session().live_runs
+        for run_id in [*trial.fold_run_ids.values(), trial.run_id]:
+            if run_id in live:
+                runs.end_run(run_id, "KILLED")
+
+    def keep_folds(self, folds_file: Path) -> None:
+        """Keep the study's folds with its run."""
+        runs.log_text(self.run_id, folds_file.read_text(), folds_file.name)
+
+    def fetch_folds(self, folds_file: Path) -> bool:
+        """Write the folds that the study's run keeps to `folds_file`; False if it keeps none."""
+        text = runs.read_text(self.run_id, folds_file.name)
+        if text is not None:
+            write_bytes_atomic(folds_file, text.encode())
+        return text is not None
+
+    def complete_study(self, best: TrialRecord | None, trial_count: int) -> None:
+        """Write the study's best value, then that it is done."""
+        metrics = [MetricPoint("trials", trial_count)]
+        if best is not None and best.value is not None:
+            metrics += [MetricPoint("best_value", best.value), MetricPoint("best_trial", best.number)]
+        best_params = params_as_text(best.params) if best is not None else {}
+        best_tags = {f"{tags.BEST_PARAM}.{name}": value for name, value in best_params.items()}
+        runs.complete_run(self.run_id, RunContent(metrics=metrics, tags=best_tags))
+
+    def interrupt_study(self) -> None:
+        """End the study's run without calling it done."""
+        runs.end_run(self.run_id, "KILLED")
+
+    def _name(self, stage: str, record: TrialRecord, fold_idx: int = 0) -> str:
+        labels = RunLabels(
+            backbone=self.context.backbone,
+            study_key_hash=self.context.study_key_hash,
+            trial_number=record.number,
+            trial_key_hash=record.trial_key_hash,
+            fold_idx=fold_idx,
+        )
+        return run_name(self.context.naming, stage, labels)
+
+
+def find_study_run(study_key_hash: str) -> queries.RunRecord | None:
+    """Return the run of the study with this key, or None; the legacy tag key is looked up too."""
+    wanted = {tags.STUDY_KEY: study_key_hash, tags.STAGE: tags.STAGE_SWEEP}
+    found = queries.find_runs(wanted) or queries.find_runs({tags.STUDY_KEY_LEGACY: study_key_hash})
+    return found[-1] if found else None
+
+
+def stored_trials(study_run_id: str, study_key_hash: str) -> dict[int, TrialRun]:
+    """Return the study's trials by number; where two runs have one number, the one that is done, else the older."""
+    found = queries.find_runs({tags.PARENT_RUN: study_run_id, tags.STAGE: tags.STAGE_TRIAL})
+    trials: dict[int, TrialRun] = {}
+    for run in sorted(found, key=lambda run: not run.is_done):
+        text = tags.join_long(tags.TRIAL_RECORD, run.tags)
+        if text is None or run.tags.get(tags.STUDY_KEY) != study_key_hash:
+            continue
+        record = TrialRecord.model_validate_json(text)
+        if not run.is_done:
+            record = record.model_copy(update={"state": "running"})
+        trials.setdefault(record.number, TrialRun(run.run_id, record))
+    return trials
+
+
+def _record_tags(record: TrialRecord) -> dict[str, str]:
+    return tags.split_long(tags.TRIAL_RECORD, record.model_dump_json())
+
+
+def _study_tags(context: HpoContext) -> dict[str, str]:
+    return {
+        tags.STAGE: tags.STAGE_SWEEP,
+        tags.STUDY_NAME: context.study_name,
+        **tags.split_long(tags.STUDY_KEY_DOCUMENT, context.identity.document),
+        **code_version_tags(context.root_dir),
+    }
+
+
+def common_tags(context: HpoContext) -> dict[str, str]:
+    """Return the tags that every run of a study carries."""
+    identity = context.identity
+    values = {
+        tags.STUDY_KEY: identity.study_key_hash,
+        tags.STUDY_FAMILY: identity.study_family_hash,
+        tags.STUDY_KEY_SCHEMA: str(identity.schema_version),
+        tags.DATA_FINGERPRINT: identity.data_fingerprint,
+        tags.EVAL_FINGERPRINT: identity.eval_fingerprint,
+        tags.BACKBONE: context.backbone,
+        tags.PROJECT: context.naming.project,
+    }
+    return {key: value for key, value in values.items() if value}
+
+
+def _mean_metrics(record: TrialRecord) -> list[MetricPoint]:
+    names = sorted({name for fold in record.folds.values() for name in fold.metrics})
+    points: list[MetricPoint] = []
+    for name in names:
+        values = [fold.metrics[name] for fold in record.folds.values() if name in fold.metrics]
+        points += [MetricPoint(f"valid_{name}", fmean(values)), MetricPoint(f"valid_{name}_std", pstdev(values))]
+    if record.value is not None:
+        points.append(MetricPoint("objective", record.value))
+    return [point for point in points if isfinite(point.value)]
