@@ -1,0 +1,19 @@
+"""`assay cv`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from training.cli.options import project_options, step, with_shortcuts, workers_option
+
+
+@click.command()
+@project_options
+@workers_option
+@click.option("-p", "--param", "params", multiple=True, required=True, metavar="NAME=VALUE", help="A hyperparameter.")
+def command(config_dir: Path | None, overrides: tuple[str, ...], workers: int | None, params: tuple[str, ...]) -> None:
+    """Cross-validate one configuration as a trial of the study."""
+    chosen = with_shortcuts(overrides, hpo__workers=workers)
+    step("training.cli.steps:run_cv")(config_dir=config_dir, overrides=chosen, params=params)

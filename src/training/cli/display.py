@@ -1,0 +1,126 @@
+"""What a person sees of a study while it runs: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from training.hpo.execution.progress import Progress
+from training.hpo.execution.results import StudyResult
+from training.hpo.records import TrialRecord
+
+
+def show_params(record: TrialRecord) -> str:
+    """Return a trial's hyperparameters on one line, floats to four digits."""
+    return "  ".join(f"{name}={_short(value)}" for name, value in record.params.items())
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+class LineProgress(Progress):
+    """One line for each thing that ends."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._started = time.monotonic()
+
+    def message(self, text: str) -> None:
+        """Print one line with the seconds since the start."""
+        elapsed = time.monotonic() - self._started
+        self._console.print(f"[{elapsed:6.1f}s] {text}", markup=False, highlight=False, soft_wrap=True)
+
+    def study_opened(self, name: str, done: Sequence[TrialRecord], max_trials: int, fold_count: int) -> None:
+        """Say what there is and what there will be."""
+        self.message(f"study {name}: {len(done)} of {max_trials} trials done, {fold_count} fold(s) each")
+
+    def trial_started(self, record: TrialRecord) -> None:
+        """Say what was proposed."""
+        self.message(f"trial {record.number}: {show_params(record)}")
+
+    def fold_finished(self, number: int, fold_idx: int, value: float, seconds: float) -> None:
+        """Say what came of a fold."""
+        self.message(f"trial {number} fold {fold_idx}: {value:.4f} in {seconds:.1f} s")
+
+    def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
+        """Say how a trial ended, and which is the best."""
+        outcome = "" if record.value is None else f" {record.value:.4f}"
+        reused = "" if record.answered_by is None else f", answered by trial {record.answered_by}"
+        reason = f", {record.failure}" if record.failure else ""
+        leader = "" if best is None or best.value is None else f"; best: trial {best.number} {best.value:.4f}"
+        self.message(f"trial {record.number} {record.state}{outcome}{reused}{reason}{leader}")
+
+    def training_started(self, what: str) -> None:
+        """Say what is being trained."""
+        self.message(what)
+
+
+class LiveProgress(LineProgress):
+    """Bars for the study and for each fold that runs, with the lines above them."""
+
+    def __init__(self, console: Console, bar: Bar) -> None:
+        super().__init__(console)
+        self._bar = bar
+        self._trials: TaskID | None = None
+        self._folds: dict[tuple[int, int], TaskID] = {}
+
+    def study_opened(self, name: str, done: Sequence[TrialRecord], max_trials: int, fold_count: int) -> None:
+        """Add the study's bar."""
+        super().study_opened(name, done, max_trials, fold_count)
+        self._trials = self._bar.add_task("trials", total=max_trials, completed=len(done))
+
+    def fold_reported(self, number: int, fold_idx: int, step: int, value: float) -> None:
+        """Show a fold's objective after its last step."""
+        key = (number, fold_idx)
+        if key not in self._folds:
+            self._folds[key] = self._bar.add_task("", total=None)
+        text = f"trial {number} fold {fold_idx}: {value:.4f} after step {step}"
+        self._bar.update(self._folds[key], description=text)
+
+    def fold_finished(self, number: int, fold_idx: int, value: float, seconds: float) -> None:
+        """Replace a fold's bar by its line."""
+        self._remove(number, fold_idx)
+        super().fold_finished(number, fold_idx, value, seconds)
+
+    def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
+        """Count the trial."""
+        for number, fold_idx in [key for key in self._folds if key[0] == record.number]:
+            self._remove(number, fold_idx)
+        if self._trials is not None:
+            self._bar.advance(self._trials)
+        super().trial_finished(record, best)
+
+    def _remove(self, number: int, fold_idx: int) -> None:
+        task = self._folds.pop((number, fold_idx), None)
+        if task is not None:
+            self._bar.remove_task(task)
+
+
+@contextmanager
+def progress_on(console: Console) -> Iterator[Progress]:
+    """Yield the display that fits the console."""
+    if not console.is_terminal:
+        yield LineProgress(console)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        yield LiveProgress(console, bar)
+
+
+def leaderboard(result: StudyResult, rows: int = 10) -> Table:
+    """Return the best trials as a table."""
+    metric = result.objective.metric
+    table = Table(title=f"{result.name}: {metric}, {result.objective.direction}")
+    for heading in ("trial", metric, "folds", "hyperparameters"):
+        table.add_column(heading)
+    for record in result.leaderboard()[:rows]:
+        values = " ".join(f"{record.folds[i].metrics[metric]:.3f}" for i in sorted(record.folds))
+        table.add_row(str(record.number), f"{record.value:.4f}", values, show_params(record))
+    return table

@@ -1,0 +1,89 @@
+"""The command `assay`: finds the command, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import signal
+import sys
+from types import FrameType
+from typing import Final
+
+import click
+
+from infrastructure.errors import AssayError
+
+COMMANDS: Final = {
+    "init": "Start a project that runs, with configuration and data.",
+    "validate": "Check a project's configuration without running anything.",
+    "run": "Sweep, refit the best, and train the final model.",
+    "sweep": "Run the study's trials, each cross-validated.",
+    "cv": "Cross-validate one configuration as a trial of the study.",
+    "refit": "Train the best trial on all training data and register its model.",
+    "train": "Train the final model.",
+    "status": "Show the study's trials.",
+    "ui": "Open the MLflow UI on the project's store.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, so that help is instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        """Return the names of all commands in the order of the work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"training.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="assay")
+def cli() -> None:
+    """Sweep, cross-validation, refit and final training, tracked in MLflow and resumable from it."""
+
+
+def main() -> None:
+    """Run the command line and exit with its code: 0 done, 1 work failed, 2 usage or configuration, 130 interrupted."""
+    _log_plainly()
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        click.echo("interrupted: what had finished is saved; the same command goes on from there", err=True)
+        code = 130
+    except AssayError as error:
+        for line in str(error).splitlines():
+            click.echo(f"error: {line}", err=True)
+        code = error.exit_code
+    sys.exit(code or 0)
+
+
+def _as_interrupt(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001  the handler's signature
+    raise KeyboardInterrupt
+
+
+def _log_plainly() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for name in ("infrastructure", "training"):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Options that several commands share, and the way from a command to its work."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar, cast
+
+import click
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+class Step(Protocol):
+    """A function of the layers below, called with keywords."""
+
+    def __call__(self, **keywords: object) -> object:
+        """Do the work."""
+        ...
+
+
+def project_options(function: F) -> F:
+    """Add `--config-dir` and the overrides to a command."""
+    overridden = click.argument("overrides", nargs=-1, metavar="[SECTION.KEY=VALUE]...")(function)
+    return click.option(
+        "--config-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="The project's config folder; by default looked for upwards from here.",
+    )(overridden)
+
+
+def workers_option(function: F) -> F:
+    """Add `--workers` to a command."""
+    return click.option("--workers", type=int, help="Folds at a time, each in its own process.")(function)
+
+
+def with_shortcuts(overrides: tuple[str, ...], **shortcuts: object) -> list[str]:
+    """Return the overrides with `section__key=value` shortcuts added for those that were given."""
+    given = [f"{name.replace('__', '.')}={value}" for name, value in shortcuts.items() if value is not None]
+    return [*overrides, *given]
+
+
+def step(path: str) -> Step:
+    """Import `module:function` now that it is needed: MLflow, Optuna and pandas come with it."""
+    module, _, name = path.partition(":")
+    return cast("Step", getattr(importlib.import_module(module), name))

@@ -1,0 +1,17 @@
+"""`assay train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from training.cli.options import project_options, step
+
+
+@click.command()
+@project_options
+@click.option("--trial", type=int, help="The trial whose hyperparameters are used; by default the best.")
+def command(config_dir: Path | None, overrides: tuple[str, ...], trial: int | None) -> None:
+    """Train the final model: the best hyperparameters, on training and validation data."""
+    step("training.cli.steps:run_train")(config_dir=config_dir, overrides=overrides, trial=trial)

@@ -1,0 +1,17 @@
+"""`assay ui`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from training.cli.options import project_options, step
+
+
+@click.command()
+@project_options
+@click.option("--port", type=int, default=5000, show_default=True, help="The port on 127.0.0.1.")
+def command(config_dir: Path | None, overrides: tuple[str, ...], port: int) -> None:
+    """Open the MLflow UI on the project's tracking store, until it is interrupted."""
+    step("training.cli.steps:open_ui")(config_dir=config_dir, overrides=overrides, port=port)
