@@ -19,16 +19,24 @@ def resolve_project_paths_with_fallback(
     is it looked for: upwards from `output_dir`, then upwards from the working directory. Raises
     ProjectNotFoundError when neither search finds a project.
     """
-    found = infer_config_dir(output_dir) if config_dir is None else Path(config_dir)
+    if config_dir is not None:
+        found = Path(config_dir)
+    else:
+        starts = [Path.cwd()] if output_dir is None else [Path(output_dir).absolute(), Path.cwd()]
+        found = infer_config_dir(*starts)
     return found.absolute().parent, found
 
 
-def infer_config_dir(output_dir: str | Path | None = None) -> Path:
-    """Find the config folder upwards from `output_dir`, then upwards from the working directory.
+def infer_config_dir(*starts: Path) -> Path:
+    """Find the config folder upwards from the first of `starts` that lies in a project.
 
-    For `resolve_project_paths_with_fallback()` alone; call that. Raises ProjectNotFoundError.
+    It is a part of `resolve_project_paths_with_fallback()`; call that. Raises ProjectNotFoundError.
     """
-    starts = [Path.cwd()] if output_dir is None else [Path(output_dir).absolute(), Path.cwd()]
+    if not starts:
+        raise ProjectNotFoundError(
+            "infer_config_dir() has nothing to start from: call resolve_project_paths_with_fallback("
+            "output_dir=..., config_dir=...), which keeps a config_dir that was given and looks for one otherwise"
+        )
     for start in starts:
         for folder in (start, *start.parents):
             candidate = folder / CONFIG_FOLDER

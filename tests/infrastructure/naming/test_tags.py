@@ -1,0 +1,30 @@
+"""Tag keys and long values."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infrastructure.naming import tags
+
+
+@given(st.text(max_size=3 * tags.CHUNK))
+def test_long_texts_survive_in_chunks(text: str) -> None:
+    """Any text comes back whole, and no single tag is longer than a store keeps."""
+    written = tags.split_long("key", text)
+    assert tags.join_long("key", written) == text
+    assert max(len(value) for value in written.values()) <= tags.CHUNK
+
+
+def test_missing_chunk_is_noticed() -> None:
+    """A text of which a part is missing is not there at all."""
+    written = tags.split_long("key", "x" * (2 * tags.CHUNK))
+    del written["key.1"]
+    assert tags.join_long("key", written) is None
+    assert tags.join_long("other", written) is None
+
+
+def test_no_key_is_declared_twice() -> None:
+    """Every constant has a value of its own."""
+    values = [value for name, value in vars(tags).items() if name.isupper() and isinstance(value, str)]
+    assert len(values) == len(set(values)) > 20

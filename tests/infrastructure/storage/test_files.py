@@ -1,0 +1,31 @@
+"""Files that are whole or absent."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from infrastructure.storage.files import read_json, write_bytes_atomic, write_json_atomic
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that dies before its rename leaves what was there."""
+    path = tmp_path / "deep" / "file.json"
+    write_json_atomic(path, {"a": 1})
+
+    def no_space(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OSError, match="No space"):
+        write_bytes_atomic(path, b"half")
+    assert read_json(path) == {"a": 1}
+
+
+def test_nan_is_refused(tmp_path: Path) -> None:
+    """JSON has no NaN, and no file appears."""
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json_atomic(tmp_path / "x.json", float("nan"))
+    assert list(tmp_path.iterdir()) == []
