@@ -1,0 +1,1 @@
+"""Reading data sets and dividing them into folds."""

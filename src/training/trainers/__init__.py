@@ -1,0 +1,1 @@
+"""Trainers: one protocol, one registry; they know nothing of tracking or of Optuna."""
