@@ -172,8 +172,6 @@ def _run(
     sys.stderr.flush()
     connection.send(outcome)
     connection.close()
-    # Nothing is left to do; the interpreter's own clean-up of a big framework takes seconds.
-    os._exit(0)
 
 
 def _print_to(log_path: Path) -> None:

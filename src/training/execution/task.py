@@ -15,12 +15,14 @@ from threadpoolctl import threadpool_limits
 
 from infrastructure.config.schema import DataConfig, TrainConfig
 from infrastructure.config.schema.hpo import Objective
+from infrastructure.config.schema.train import TransformersTrain
 from infrastructure.executors.base import Task, TaskReport
 from infrastructure.paths.layout import TaskPaths
 from infrastructure.storage.files import write_bytes_atomic
 from training.data.datasets import Dataset, load_dataset
 from training.data.folds import fold_frames, read_folds
 from training.execution.result import TrainingResult
+from training.trainers.backbones import resolve_backbone
 from training.trainers.base import FitRequest
 from training.trainers.predictors import load_predict, predictor_of
 from training.trainers.registry import load_trainer
@@ -97,9 +99,12 @@ def _request(task: TrainingTask) -> FitRequest:
     dataset = load_dataset(task.data, task.root_dir)
     train, valid, test = _frames(task, dataset)
     task.paths.work.mkdir(parents=True, exist_ok=True)
+    config = task.train
+    if isinstance(config, TransformersTrain):
+        config = config.model_copy(update={"backbone": resolve_backbone(config.backbone, task.root_dir)})
     return FitRequest(
         data=task.data,
-        config=task.train,
+        config=config,
         params={**task.train.model_dump(mode="json")["params"], **task.params},
         objective=task.objective,
         train=train,

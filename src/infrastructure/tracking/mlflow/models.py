@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -48,9 +47,7 @@ def log_model(run_id: str, source: ModelSource) -> str:
     It is saved and then sent as plain artifacts, since Azure ML has no endpoint for MLflow's logged models.
     """
     client = current_session().client
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        # MLflow asks for type hints on `predict`; the signature says more than they could.
-        warnings.filterwarnings("ignore", message=".*type hints", category=UserWarning)
+    with tempfile.TemporaryDirectory() as scratch:
         packed = Path(scratch) / ARTIFACT_PATH
         mlflow.pyfunc.save_model(
             packed,

@@ -23,8 +23,12 @@ class ServedModel(PythonModel):  # type: ignore[misc]  # MLflow is untyped here
         loaded = importlib.import_module(module)
         self.predictor = getattr(loaded, name)
 
-    # MLflow would read type hints of `predict` as the schema of a request.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, ARG002
+    def predict(
+        self,
+        context: PythonModelContext,  # noqa: ARG002  MLflow's signature
+        model_input: pd.DataFrame,
+        params: dict[str, object] | None = None,  # noqa: ARG002
+    ) -> pd.DataFrame:
         """Return one row of predictions for each row of `model_input`."""
         answer = self.predictor(self.model_dir, model_input)
         return answer if isinstance(answer, pd.DataFrame) else pd.DataFrame({"prediction": list(answer)})

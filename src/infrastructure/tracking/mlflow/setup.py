@@ -182,7 +182,7 @@ def _open(store: _Store, experiment_name: str) -> StoreSession:
             experiment_id = _experiment_id(store.uri, experiment_name, artifacts)
     except (MlflowException, RequestException, OSError) as error:
         _restore_uri(before)
-        first_line = str(error).strip().splitlines()[0]
+        first_line = str(error).strip().splitlines()[0].replace(store.uri, _without_password(store.uri))
         raise StoreUnreachableError(
             f"the tracking store {_without_password(store.uri)} ({store.reason}) can't be used: {first_line}"
         ) from error

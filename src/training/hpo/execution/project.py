@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infrastructure.config.loading import ProjectConfig, load_project_config
-
 from infrastructure.errors import ConfigError
 from infrastructure.paths.layout import StudyPaths
 from infrastructure.paths.utils import resolve_project_paths_with_fallback
@@ -37,10 +36,9 @@ def load_and_check(config_dir: str | Path | None, overrides: Sequence[str]) -> P
     config = load_project_config(found, overrides)
     objective = config.hpo.objective
     problems = [f"{found / 'hpo.yaml'} {text}" for text in _check_sampler(config)]
-    problems += [
-        f"{found / 'hpo.yaml'} objective: {text}"
-        for text in check_metrics(config.data.task, objective, config.train.metrics)
-    ]
+    if config.train.trainer != "function":  # a function computes metrics of its own
+        texts = check_metrics(config.data.task, objective, config.train.metrics)
+        problems += [f"{found / 'hpo.yaml'} {text}" for text in texts]
     names = frozenset(config.hpo.search_space)
     problems += [f"{found / 'hpo.yaml'} search_space: {text}" for text in check_params(config.train, names, root_dir)]
     if problems:
