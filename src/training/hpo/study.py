@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from math import isfinite
 from statistics import fmean
 from typing import Final
@@ -44,9 +45,11 @@ class OptunaStudy:
         self._config = config
         self._key = study_key_hash
         self._sign = 1.0 if config.objective.direction == "maximize" else -1.0
+        with _without_notices():
+            across_folds = fold_pruner(config.fold_pruner)
         # Hyperband's brackets depend on the study's name, so it has to be the same at every start.
         self._trials = optuna.create_study(
-            study_name=study_key_hash, direction=config.objective.direction, pruner=fold_pruner(config.fold_pruner)
+            study_name=study_key_hash, direction=config.objective.direction, pruner=across_folds
         )
         self._folds = [
             optuna.create_study(
@@ -98,7 +101,8 @@ class OptunaStudy:
 
         None when a grid has no point left.
         """
-        self._trials.sampler = make_sampler_quietly(self._config, self.next_number)
+        with _without_notices():
+            self._trials.sampler = make_sampler(self._config, self.next_number)
         if params is not None:
             self._trials.enqueue_trial(dict(params))
         elif isinstance(self._trials.sampler, GridSampler) and self._trials.sampler.is_exhausted(self._trials):
@@ -164,8 +168,9 @@ def best_record(records: Iterable[TrialRecord], direction: str) -> TrialRecord |
     return max(complete, key=lambda record: (sign * (record.value or 0.0), -record.number), default=None)
 
 
-def make_sampler_quietly(config: HpoConfig, trial_number: int) -> optuna.samplers.BaseSampler:
-    """Make the sampler without Optuna's notice that a sampler which the user chose is experimental."""
+@contextmanager
+def _without_notices() -> Iterator[None]:
+    """Keep Optuna from noting that a sampler or pruner which the user chose is experimental."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return make_sampler(config, trial_number)
+        yield

@@ -60,6 +60,7 @@ class StudyDriver:
         self._optuna = OptunaStudy(project.config.hpo, project.context.study_key_hash, fold_count)
         self._active: dict[int, _ActiveTrial] = {}
         self._interrupted: deque[TrialRun] = deque()
+        self._spared: set[int] = set()
         self.records: dict[int, TrialRecord] = {}
 
     def restore(self) -> None:
@@ -89,8 +90,9 @@ class StudyDriver:
             raise
 
     def run_one(self, executor: Executor, params: Mapping[str, JsonValue]) -> TrialRecord:
-        """Run all folds of one trial with these hyperparameters, unless the study has it already."""
+        """Run all folds of one trial with these hyperparameters, unpruned, unless the study has it already."""
         number = self._start(self._optuna.ask(params))
+        self._spared.add(number)
         self.run(executor, Limits(max_trials=0))
         return self.records[number]
 
@@ -107,7 +109,7 @@ class StudyDriver:
         stop = self._optuna.should_stop_fold(number, fold_idx, step, value)
         curve = {**active.folds.get(fold_idx, FoldRecord()).curve, step: value}
         active.folds[fold_idx] = FoldRecord(curve=curve, pruner_state=self._optuna.pruner_state(number, fold_idx))
-        return stop
+        return stop and number not in self._spared
 
     def _fill(self, executor: Executor, limits: Limits) -> None:
         while executor.running < executor.capacity:
@@ -208,7 +210,7 @@ class StudyDriver:
         self._runs.complete_fold(active.run, fold_idx, result, fold)
         self._progress.fold_finished(active.number, fold_idx, value, result.seconds)
         hopeless = self._optuna.should_stop_trial(active.number, fold_idx, value)
-        if hopeless and (active.waiting or active.running):
+        if hopeless and (active.waiting or active.running) and active.number not in self._spared:
             self._end(executor, active, None, "pruned", f"hopeless after {len(active.folds)} folds")
         else:
             self._complete_if_whole(active)

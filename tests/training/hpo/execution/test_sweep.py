@@ -1,0 +1,284 @@
+"""Sweeps end to end: real processes, a real store, a training function that notes every call."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.conftest import MakeProject, calls
+
+from infrastructure.errors import ConfigError, ExecutionError
+from infrastructure.naming import tags
+from infrastructure.tracking.mlflow import queries
+from infrastructure.tracking.mlflow.session import current_session
+from training.hpo.execution.local.cv import cv
+from training.hpo.execution.local.sweep import sweep
+from training.hpo.execution.results import StudyResult
+
+X = {"type": "uniform", "low": 0.0, "high": 1.0}
+
+
+def stage(name: str) -> list[queries.RunRecord]:
+    """Return the runs of a stage."""
+    return queries.find_runs({tags.STAGE: name})
+
+
+def params_of(result: StudyResult) -> list[object]:
+    """Return every trial's hyperparameters."""
+    return [trial.params for trial in result.trials]
+
+
+def start_sweep(config_dir: Path, max_trials: int) -> subprocess.Popen[str]:
+    """Start `assay sweep` in a process of its own, with the project's own store."""
+    command = [sys.executable, "-m", "training.cli.main", "sweep", "--config-dir", str(config_dir)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    return subprocess.Popen(
+        [*command, "--max-trials", str(max_trials)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_calls(config_dir: Path, count: int) -> None:
+    """Wait until the training function was called that often."""
+    deadline = time.monotonic() + 60
+    while len(calls(config_dir)) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_run_tree(make_project: MakeProject) -> None:
+    """A sweep is one study run, its trials below it and their folds below those: all done, named and tagged."""
+    config_dir = make_project()
+    result = sweep(config_dir)
+    (study,) = stage(tags.STAGE_SWEEP)
+    trials, folds = stage(tags.STAGE_TRIAL), stage(tags.STAGE_FOLD)
+    assert (len(trials), len(folds)) == (3, 6)
+    assert {run.tags[tags.PARENT_RUN] for run in trials} == {study.run_id}
+    assert {run.tags[tags.PARENT_RUN] for run in folds} == {run.run_id for run in trials}
+    name = f"local_objective-train_hpo_study-{result.study_key_hash[:8]}"
+    assert study.name == name
+    assert [run.name for run in trials] == [f"{name}_trial-{number:04d}" for number in range(3)]
+    assert {run.name for run in folds} == {f"{run.name}_fold-{index}" for run in trials for index in (0, 1)}
+    for run in [study, *trials, *folds]:
+        assert (run.status, run.is_done) == ("FINISHED", True)
+        assert run.tags[tags.STUDY_KEY] == result.study_key_hash
+        for key in (tags.DATA_FINGERPRINT, tags.EVAL_FINGERPRINT, tags.STUDY_FAMILY, tags.BACKBONE, tags.PROJECT):
+            assert run.tags[key]
+    best = min(result.trials, key=lambda trial: trial.value or 0.0)
+    assert result.best == best
+    assert study.metrics["best_value"] == best.value
+    for run, trial in zip(trials, result.trials, strict=True):
+        assert float(run.params["x"]) == trial.params["x"]
+        assert run.metrics["objective"] == trial.value
+    document = json.loads(tags.join_long(tags.STUDY_KEY_DOCUMENT, study.tags) or "")
+    assert document["hpo"]["search_space"]["x"]["high"] == 1
+    curve = current_session().client.get_metric_history(folds[0].run_id, "epoch_loss")
+    assert [point.step for point in curve] == [1, 2]
+
+
+def test_workers_log_nowhere_else(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stray MLFLOW_RUN_ID neither reaches a worker nor gets anything logged to it."""
+    config_dir = make_project()
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    sweep(config_dir)
+    assert {call["run_id"] for call in calls(config_dir)} == {None}
+
+
+def test_more_trials_continue_the_study(make_project: MakeProject) -> None:
+    """Raising max_trials goes on with the same study: same trials as in one go, nothing trained twice."""
+    in_one_go = sweep(make_project("one"), ["hpo.max_trials=6"])
+    config_dir = make_project("two")
+    sweep(config_dir, ["hpo.max_trials=2"])
+    shutil.rmtree(config_dir.parent / "outputs")
+    resumed = sweep(config_dir, ["hpo.max_trials=6"])
+    assert params_of(resumed) == params_of(in_one_go)
+    assert [trial.value for trial in resumed.trials] == [trial.value for trial in in_one_go.trials]
+    assert len(calls(config_dir)) == 12
+    assert len(stage(tags.STAGE_SWEEP)) == 1
+
+
+def test_killed_driver_is_resumed(make_project: MakeProject) -> None:
+    """A driver that is killed in its second trial goes on from the store: no fold is trained twice, none is lost."""
+    uninterrupted = sweep(make_project("whole"), ["hpo.max_trials=4"])
+    config_dir = make_project("killed")
+    process = start_sweep(config_dir, 4)
+    wait_for_calls(config_dir, 3)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(1)  # the worker of a killed driver may still be writing
+    shutil.rmtree(config_dir.parent / "outputs")
+    before = len(calls(config_dir))
+    resumed = sweep(config_dir, ["hpo.max_trials=4"])
+    assert params_of(resumed) == params_of(uninterrupted)
+    assert resumed.best.value == uninterrupted.best.value
+    assert before + 8 - 3 <= len(calls(config_dir)) <= before + 8 - 2
+    assert {run.status for name in (tags.STAGE_SWEEP, tags.STAGE_TRIAL, tags.STAGE_FOLD) for run in stage(name)} == {
+        "FINISHED"
+    }
+    assert (len(stage(tags.STAGE_TRIAL)), len(stage(tags.STAGE_FOLD))) == (4, 8)
+
+
+def test_interrupted_command_says_how_to_go_on(make_project: MakeProject) -> None:
+    """SIGTERM ends the command with 130, no run stays RUNNING, and the same command finishes the work."""
+    config_dir = make_project(hpo={"max_trials": 50})
+    process = start_sweep(config_dir, 50)
+    wait_for_calls(config_dir, 4)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "the same command goes on" in stderr
+    assert "Traceback" not in stderr
+    resumed = sweep(config_dir, ["hpo.max_trials=5"])
+    assert len(resumed.trials) >= 5
+    running = [run for name in (tags.STAGE_SWEEP, tags.STAGE_TRIAL, tags.STAGE_FOLD) for run in stage(name)]
+    assert {run.status for run in running} == {"FINISHED"}
+
+
+def test_finished_configurations_are_answered(make_project: MakeProject) -> None:
+    """A space of three points and eight trials: three trainings, five answers from the record."""
+    choices = {"x": {"type": "choice", "values": [0.1, 0.2, 0.9]}}
+    config_dir = make_project(hpo={"search_space": choices, "max_trials": 8, "cv": {"type": "holdout"}})
+    result = sweep(config_dir)
+    assert len(calls(config_dir)) == len({trial.trial_key_hash for trial in result.trials}) == 3
+    answered = [trial for trial in result.trials if trial.answered_by is not None]
+    assert len(answered) == 5
+    for trial in answered:
+        assert trial.answered_by is not None
+        assert trial.value == result.trials[trial.answered_by].value
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"),
+    [("crash", "SIGKILL"), ("raise", "RuntimeError: the function gave up"), ("nan", "loss is nan")],
+)
+def test_failing_trials_fail_alone(make_project: MakeProject, mode: str, reason: str) -> None:
+    """A trial that dies, raises or scores NaN has failed with its reason; the others go on, and it never wins."""
+    modes = {"type": "choice", "values": ["fine", mode]}
+    config_dir = make_project(hpo={"search_space": {"x": X, "mode": modes}, "max_trials": 6})
+    result = sweep(config_dir)
+    failed = [trial for trial in result.trials if trial.state == "failed"]
+    assert 0 < len(failed) < 6
+    assert {trial.params["mode"] for trial in failed} == {mode}
+    assert result.best.params["mode"] == "fine"
+    runs = {run.name[-4:]: run for run in stage(tags.STAGE_TRIAL)}
+    for trial in failed:
+        assert reason in trial.failure
+        assert runs[f"{trial.number:04d}"].status == "FAILED"
+        assert reason in runs[f"{trial.number:04d}"].tags[tags.FAILURE]
+    count = len(calls(config_dir))
+    assert len(sweep(config_dir).trials) == 6
+    assert len(calls(config_dir)) == count
+
+
+def test_nothing_completed_is_an_error(make_project: MakeProject) -> None:
+    """If every trial fails, the error has the first reason."""
+    config_dir = make_project(hpo={"search_space": {"x": X, "mode": {"type": "constant", "value": "raise"}}})
+    with pytest.raises(ExecutionError, match=r"no trial of .* completed; the first one: fold 0: RuntimeError"):
+        sweep(config_dir)
+
+
+def test_hopeless_trials_lose_their_folds(make_project: MakeProject) -> None:
+    """Pruning across folds saves the second fold of trials that are worse than the best."""
+    config_dir = make_project(hpo={"fold_pruner": {"type": "aggressive"}, "max_trials": 8})
+    result = sweep(config_dir)
+    pruned = [trial for trial in result.trials if trial.state == "pruned"]
+    assert pruned
+    assert len(calls(config_dir)) == 16 - len(pruned)
+    statuses = {run.name[-4:]: run.status for run in stage(tags.STAGE_TRIAL)}
+    assert all(statuses[f"{trial.number:04d}"] == "KILLED" for trial in pruned)
+
+
+def test_several_workers_do_the_same_work(make_project: MakeProject) -> None:
+    """With three workers every fold is trained once and every run is done; random search proposes the same."""
+    one = sweep(make_project("one"), ["hpo.max_trials=5"])
+    three = sweep(make_project("three"), ["hpo.max_trials=5", "hpo.workers=3"])
+    assert params_of(three) == params_of(one)
+    assert len(stage(tags.STAGE_FOLD)) == 10
+
+
+def test_without_resume_a_second_study_begins(make_project: MakeProject) -> None:
+    """With resume off, the study of the same key is left alone and another one is run."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    first, second = sweep(config_dir), sweep(config_dir, resume=False)
+    assert first.study_key_hash == second.study_key_hash
+    assert first.run_id != second.run_id
+    assert len(calls(config_dir)) == 4
+
+
+def test_folds_are_written_once_and_kept(make_project: MakeProject) -> None:
+    """The folds lie with the study's run; a resumed study takes them from there, not from the data."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    result = sweep(config_dir)
+    folds = config_dir.parent / "outputs" / result.study_key_hash[:16] / "folds.json"
+    written = folds.read_text()
+    folds.unlink()
+    sweep(config_dir, ["hpo.max_trials=2"])
+    assert folds.read_text() == written
+    names = {artifact.path for artifact in current_session().client.list_artifacts(result.run_id)}
+    assert names == {"folds.json"}
+
+
+def test_results_on_disk_are_not_computed_again(make_project: MakeProject) -> None:
+    """A fold whose result lies on disk, but not in the store, is taken from disk."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    first = sweep(config_dir)
+    client = current_session().client
+    for run in stage(tags.STAGE_TRIAL) + stage(tags.STAGE_FOLD):
+        client.delete_tag(run.run_id, tags.DONE)
+    again = sweep(config_dir)
+    assert again.trials == first.trials
+    assert len(calls(config_dir)) == 2
+    assert len(stage(tags.STAGE_FOLD)) == 2
+
+
+def test_cross_validation_is_a_trial(make_project: MakeProject) -> None:
+    """One configuration is cross-validated on all folds as a trial of the study, and answered the second time."""
+    config_dir = make_project(hpo={"max_trials": 2, "fold_pruner": {"type": "aggressive"}})
+    sweep(config_dir)
+    record, study = cv({"x": 0.99}, config_dir)
+    assert (record.number, record.state, sorted(record.folds)) == (2, "complete", [0, 1])
+    again, _ = cv({"x": 0.99}, config_dir)
+    assert again.answered_by == 2
+    assert len(study.trials) == 3
+    with pytest.raises(ConfigError, match=r"x: 1\.5 is outside"):
+        cv({"x": 1.5}, config_dir)
+
+
+def test_changed_data_is_another_study(make_project: MakeProject) -> None:
+    """Data that changed makes a new study beside the old one."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    first = sweep(config_dir)
+    with (config_dir.parent / "data" / "train.jsonl").open("a") as file:
+        file.write('\n{"value": 1.0, "label": 1.0}')
+    second = sweep(config_dir)
+    assert first.study_key_hash != second.study_key_hash
+    assert len(stage(tags.STAGE_SWEEP)) == 2
+
+
+def test_notebook_lines(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three lines in a folder of the project run a sweep, and its result is a table."""
+    config_dir = make_project(hpo={"max_trials": 2})
+    monkeypatch.chdir(config_dir.parent)
+    frame = sweep().to_frame()
+    assert list(frame.columns) == ["number", "state", "loss", "x"]
+    assert len(frame) == 2
+
+
+def test_faulty_configuration_makes_no_run(make_project: MakeProject) -> None:
+    """A faulty configuration is refused before any run or folder exists."""
+    config_dir = make_project()
+    store = (config_dir.parent / "mlflow.db").read_bytes()
+    with pytest.raises(ConfigError):
+        sweep(config_dir, ["hpo.objective.direction=up"])
+    assert (config_dir.parent / "mlflow.db").read_bytes() == store
+    assert not (config_dir.parent / "outputs").exists()
