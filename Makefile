@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DEMO ?= demo
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check format lock clean
+.PHONY: demo test check format docs lock clean
 
 demo: $(READY)  ## fine-tune a real backbone: sweep, cross-validation, refit, final training
 	test -d $(DEMO) || $(BIN)/assay init $(DEMO)
@@ -24,6 +24,9 @@ check: $(READY)  ## formatting, lint, types, import contracts
 format: $(READY)  ## mend formatting and what lint can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+docs: $(READY)  ## write the reference of the configuration
+	$(BIN)/python docs/make_configuration.py
 
 # The backbone of the demo is a package whose own requirements Assay has no use for, hence --no-deps.
 $(READY): pyproject.toml requirements.lock requirements-backbone.lock

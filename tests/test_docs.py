@@ -1,0 +1,42 @@
+"""The documents and what they speak of."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+
+from tests.conftest import REPOSITORY
+
+
+def test_configuration_reference_is_current() -> None:
+    """docs/configuration.md is what `make docs` writes from the models."""
+    spec = importlib.util.spec_from_file_location("make_configuration", REPOSITORY / "docs" / "make_configuration.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.TARGET.read_text() == module.text(), "run `make docs`"
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link in the documents leads to a file."""
+    for page in [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_no_path_of_a_machine_is_committed() -> None:
+    """Nothing that is committed names a folder of somebody's machine or a registry's address."""
+    files = subprocess.run(
+        ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.split()
+    bad = re.compile(r"/root/|/home/[a-z]+/|/opt/(wheels|pypi)|(files|upload)\.pythonhosted|pypi\.org/simple")
+    checked = 0
+    for name in files:
+        path = REPOSITORY / name
+        if path.suffix in {".csv", ".png"} or path.name == "test_docs.py" or not path.is_file():
+            continue
+        assert not bad.search(path.read_text()), name
+        checked += 1
+    assert checked > 100

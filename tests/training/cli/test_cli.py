@@ -1,0 +1,129 @@
+"""The command line, in processes of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.conftest import REPOSITORY, MakeProject
+
+from training.cli.main import COMMANDS, cli
+
+
+def assay(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command with a store of the project's own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    command = [sys.executable, "-m", "training.cli.main", *arguments]
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**environment, "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def test_whole_way(make_project: MakeProject) -> None:
+    """`assay run` sweeps, refits and trains; a second time it trains nothing; status tells the same."""
+    config_dir = make_project()
+    first = assay("run", cwd=config_dir.parent)
+    assert first.returncode == 0, first.stderr
+    assert "3 of 3 trials" not in first.stdout
+    assert re.search(
+        r"champion: models:/quadratic/1 \(quadratic version 1\), trial \d: test loss 0\.\d{4}", first.stdout
+    )
+    assert re.search(r"final model: runs:/\w{32}/model", first.stdout)
+    assert "look at everything: assay ui" in first.stdout
+    calls = (config_dir.parent / "calls.jsonl").read_text()
+    second = assay("run", "--config-dir", str(config_dir))
+    assert second.returncode == 0, second.stderr
+    assert "3 of 3 trials done" in second.stdout
+    assert second.stdout.count("found in the tracking store") == 2
+    assert (config_dir.parent / "calls.jsonl").read_text() == calls
+    status = assay("status", "--config-dir", str(config_dir))
+    assert "3 of 3 trials (3 complete)" in status.stdout
+
+
+def test_plain_lines_when_piped(make_project: MakeProject) -> None:
+    """Without a terminal the output is plain lines: no escape sequences, no bars."""
+    done = assay("sweep", "--config-dir", str(make_project()), "--max-trials", "1")
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    assert re.search(r"trial 0 fold 1: 0\.\d+ in \d+\.\d s", done.stdout)
+    assert done.stderr.splitlines() == [line for line in done.stderr.splitlines() if line.startswith("MLflow: ")]
+
+
+def test_steps_by_themselves(make_project: MakeProject) -> None:
+    """cv, refit of a chosen trial, and train work by themselves; a missing trial is told with those there are."""
+    config = ("--config-dir", str(make_project()))
+    early = assay("refit", *config)
+    assert early.returncode == 1
+    assert "run `assay sweep` first" in early.stderr
+    assert assay("cv", *config, "-p", "x=0.25").returncode == 0
+    refit = assay("refit", *config, "--trial", "0")
+    assert "trial 0: test loss" in refit.stdout, refit.stderr
+    missing = assay("train", *config, "--trial", "7")
+    assert (missing.returncode, missing.stderr.splitlines()[-1].endswith("complete ones: [0]")) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["sweep", "hpo.max_trails=3"], "did you mean"),
+        (["sweep", "hpo.objective.direction=up"], "maximize"),
+        (["sweep", "--max-trials", "0"], "hpo.max_trials"),
+        (["cv", "-p", "x"], "is no NAME=VALUE"),
+        (["cv", "-p", "y=1"], "not in the search space; it has x"),
+        (["sweeep"], "No such command 'sweeep'"),
+        (["sweep", "--config-dir", "nowhere"], "nowhere"),
+    ],
+)
+def test_wrong_input_is_one_line(make_project: MakeProject, arguments: list[str], message: str) -> None:
+    """Wrong input ends with 2 and says what is wrong; no traceback, and no run exists."""
+    config_dir = make_project()
+    done = assay(*arguments, cwd=config_dir.parent)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (config_dir.parent / "outputs").exists()
+
+
+def test_all_faults_at_once(make_project: MakeProject) -> None:
+    """Every fault of every file stands on a line of its own, with file and line."""
+    config_dir = make_project()
+    (config_dir / "hpo.yaml").write_text("study_name: s\nobjective:\n  metric: loss\n  direction: up\nmax_trials: 0\n")
+    (config_dir / "train.yaml").write_text("trainer: function\nbackbone: nocolon\n")
+    done = assay("validate", "--config-dir", str(config_dir))
+    lines = done.stderr.splitlines()
+    assert done.returncode == 2
+    for place in ("hpo.yaml:4 objective.direction", "hpo.yaml:5 max_trials", "search_space", "train.yaml:2 backbone"):
+        assert sum(place in line for line in lines) == 1, (place, lines)
+    assert all(line.startswith("error: ") for line in lines)
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """Help is there without MLflow, Optuna, pandas or torch being imported."""
+    code = (
+        "import sys; from click.testing import CliRunner; from training.cli.main import cli; "
+        "r = CliRunner().invoke(cli, ['--help']); assert r.exit_code == 0, r; "
+        "r = CliRunner().invoke(cli, ['sweep', '--help']); assert '--max-trials' in r.output; "
+        "print({'mlflow', 'optuna', 'torch', 'pandas', 'numpy', 'pydantic', 'rich'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_every_command_is_documented() -> None:
+    """Every command stands in the README and has a help text that begins as its line in the list."""
+    readme = (REPOSITORY / "README.md").read_text()
+    for name in COMMANDS:
+        assert re.search(rf"assay {name}\b|`{name}`", readme), name
+        command = cli.get_command(None, name)  # type: ignore[arg-type]  # the context is not used
+        assert command is not None
+        assert command.help
