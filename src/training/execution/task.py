@@ -138,9 +138,7 @@ def _write_example(task: TrainingTask, model_dir: Path, train: pd.DataFrame | No
         example = train[[task.data.text_column]].head(EXAMPLE_ROWS)
     else:
         names = task.data.feature_columns or [name for name in train.columns if name != task.data.label_column]
-        rows = train[list(names)].head(EXAMPLE_ROWS)
-        # A request with a missing value holds floats, so whole numbers are shown as floats in the signature.
-        example = rows.astype(dict.fromkeys(rows.select_dtypes("integer").columns, float))
+        example = train[list(names)].head(EXAMPLE_ROWS)
     answer = load_predict(predictor)(model_dir, example)
     shown = {"input": example.to_dict(orient="records"), "output": answer.to_dict(orient="records")}
     write_bytes_atomic(task.paths.example, json.dumps(shown, default=_plain).encode())

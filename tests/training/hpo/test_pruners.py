@@ -8,10 +8,11 @@ from optuna.pruners import BasePruner
 from optuna.trial import TrialState, create_trial
 
 from infrastructure.config.schema import hpo
+from infrastructure.config.schema.hpo import Direction
 from training.hpo.pruners import BanditPruner, FoldMeanPruner
 
 
-def verdict(pruner: BasePruner, direction: str, others: list[list[float]], steps: list[float]) -> bool:
+def verdict(pruner: BasePruner, direction: Direction, others: list[list[float]], steps: list[float]) -> bool:
     """Return whether a trial with these values at steps 1, 2, … is pruned beside complete trials with others."""
     study = optuna.create_study(direction=direction, pruner=pruner)
     for values in others:
@@ -33,7 +34,7 @@ def verdict(pruner: BasePruner, direction: str, others: list[list[float]], steps
         ("minimize", {"slack_amount": 0.1}, 0.8, 0.91, True),
     ],
 )
-def test_bandit(direction: str, slack: dict[str, float], best: float, value: float, pruned: bool) -> None:
+def test_bandit(direction: Direction, slack: dict[str, float], best: float, value: float, pruned: bool) -> None:
     """The policy stops what lies beyond the slack of the best value at the same step."""
     pruner = BanditPruner(hpo.BanditPruner.model_validate({"type": "bandit", **slack}))
     assert verdict(pruner, direction, [[best]], [value]) is pruned
@@ -61,7 +62,7 @@ def test_bandit_waits_as_it_is_told() -> None:
         (True, "minimize", [0.79], False),
     ],
 )
-def test_fold_means(forgiving: bool, direction: str, steps: list[float], pruned: bool) -> None:
+def test_fold_means(forgiving: bool, direction: Direction, steps: list[float], pruned: bool) -> None:
     """Aggressive compares with the incumbent's mean, forgiving with its worst fold."""
     incumbent = [[0.7, 0.8]]
     assert verdict(FoldMeanPruner(forgiving=forgiving), direction, incumbent, steps) is pruned

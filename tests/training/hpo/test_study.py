@@ -9,7 +9,7 @@ import pytest
 from pydantic import JsonValue
 
 from infrastructure.config.schema import HpoConfig
-from training.hpo.records import FoldRecord, TrialRecord
+from training.hpo.records import FoldRecord, TrialRecord, TrialState
 from training.hpo.study import OptunaStudy, best_record
 
 SPACE: dict[str, JsonValue] = {
@@ -88,7 +88,7 @@ def run(hpo: HpoConfig, trials: int, rebuild_at: Callable[[int], bool]) -> list[
     return records
 
 
-SAMPLERS = [
+SAMPLERS: list[tuple[dict[str, object], dict[str, JsonValue], int]] = [
     ({"type": "random"}, MIXED, 14),
     ({"type": "tpe", "n_startup_trials": 4}, MIXED, 14),
     ({"type": "gp", "n_startup_trials": 4}, SPACE, 9),
@@ -173,9 +173,15 @@ def test_order_of_writing_does_not_matter() -> None:
 
 def test_best_is_by_direction_and_then_by_number() -> None:
     """The best complete trial wins, of equals the first; pruned and failed ones never do."""
-    values = [("complete", 0.5), ("pruned", 9.0), ("complete", 0.7), ("complete", 0.7), ("failed", None)]
+    values: list[tuple[TrialState, float | None]] = [
+        ("complete", 0.5),
+        ("pruned", 9.0),
+        ("complete", 0.7),
+        ("complete", 0.7),
+        ("failed", None),
+    ]
     records = [
-        TrialRecord(number=number, trial_key_hash="", params={}, state=state, value=value)  # type: ignore[arg-type]
+        TrialRecord(number=number, trial_key_hash="", params={}, state=state, value=value)
         for number, (state, value) in enumerate(values)
     ]
     best = {direction: best_record(records, direction) for direction in ("maximize", "minimize")}
