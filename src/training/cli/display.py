@@ -76,13 +76,16 @@ class LiveProgress(LineProgress):
         super().study_opened(name, done, max_trials, fold_count)
         self._trials = self._bar.add_task("trials", total=max_trials, completed=len(done))
 
+    def fold_started(self, number: int, fold_idx: int) -> None:
+        """Add a fold's bar."""
+        self._folds[number, fold_idx] = self._bar.add_task(f"trial {number} fold {fold_idx}", total=None)
+
     def fold_reported(self, number: int, fold_idx: int, step: int, value: float) -> None:
         """Show a fold's objective after its last step."""
-        key = (number, fold_idx)
-        if key not in self._folds:
-            self._folds[key] = self._bar.add_task("", total=None)
-        text = f"trial {number} fold {fold_idx}: {value:.4f} after step {step}"
-        self._bar.update(self._folds[key], description=text)
+        task = self._folds.get((number, fold_idx))
+        if task is not None:
+            text = f"trial {number} fold {fold_idx}: {value:.4f} after step {step}"
+            self._bar.update(task, description=text)
 
     def fold_finished(self, number: int, fold_idx: int, value: float, seconds: float) -> None:
         """Replace a fold's bar by its line."""

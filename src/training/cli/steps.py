@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import subprocess
-import warnings
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +27,6 @@ from training.hpo.execution.status import study_status
 
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
-warnings.filterwarnings("ignore", category=FutureWarning, module="mlflow")
 
 
 def run_all(config_dir: Path | None, overrides: Sequence[str]) -> None:
@@ -106,6 +107,7 @@ def show_model(console: Console, what: str, model: ModelResult) -> None:
 
 
 def show_ui_hint(console: Console, config_dir: Path | None) -> None:
-    """Say the one command that opens the UI."""
+    """Say the one command that opens the UI, as it can be typed here."""
+    command = "assay" if shutil.which("assay") else os.path.relpath(sys.argv[0])
     where = f" --config-dir {config_dir}" if config_dir else ""
-    console.print(f"look at everything: assay ui{where}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"look at everything: {command} ui{where}", markup=False, highlight=False, soft_wrap=True)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import pty
 import re
+import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -39,7 +44,7 @@ def test_whole_way(make_project: MakeProject) -> None:
         r"champion: models:/quadratic/1 \(quadratic version 1\), trial \d: test loss 0\.\d{4}", first.stdout
     )
     assert re.search(r"final model: runs:/\w{32}/model", first.stdout)
-    assert "look at everything: assay ui" in first.stdout
+    assert re.search(r"look at everything: \S+ ui", first.stdout)
     calls = (config_dir.parent / "calls.jsonl").read_text()
     second = assay("run", "--config-dir", str(config_dir))
     assert second.returncode == 0, second.stderr
@@ -127,3 +132,53 @@ def test_every_command_is_documented() -> None:
         command = cli.get_command(None, name)  # type: ignore[arg-type]  # the context is not used
         assert command is not None
         assert command.help
+
+
+def test_ui_serves_the_projects_store(make_project: MakeProject) -> None:
+    """`assay ui` serves MLflow's UI on loopback and says the page of the experiment."""
+    config_dir = make_project()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    command = [sys.executable, "-m", "training.cli.main", "ui", "--config-dir", str(config_dir), "--port", str(port)]
+    server = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+    try:
+        assert server.stdout is not None
+        page = server.stdout.readline().removeprefix("MLflow UI: ").strip()
+        assert page.startswith(f"http://127.0.0.1:{port}/#/experiments/1/runs")
+        deadline = time.monotonic() + 120
+        while True:
+            assert time.monotonic() < deadline
+            assert server.poll() is None
+            try:
+                with urllib.request.urlopen(page, timeout=5) as answer:
+                    assert "MLflow" in answer.read().decode()
+                    break
+            except OSError:
+                time.sleep(0.3)
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def test_terminal_gets_a_live_display(make_project: MakeProject) -> None:
+    """On a terminal there are bars for the study and its folds, and the lines above them."""
+    config_dir = make_project(hpo={"max_trials": 2})
+    driver, terminal = pty.openpty()
+    command = [sys.executable, "-m", "training.cli.main", "sweep", "--config-dir", str(config_dir)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    process = subprocess.Popen(command, env={**environment, "TERM": "xterm"}, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    shown = b""
+    while True:
+        try:
+            shown += os.read(driver, 65536)
+        except OSError:  # Linux's end of file on a terminal
+            break
+    assert process.wait() == 0
+    assert b"\x1b[" in shown
+    assert b"1/2" in shown
+    assert b"trial 1 fold 1" in shown

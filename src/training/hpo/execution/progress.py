@@ -16,6 +16,9 @@ class Progress:
     def trial_started(self, record: TrialRecord) -> None:
         """A trial was proposed."""
 
+    def fold_started(self, number: int, fold_idx: int) -> None:
+        """A fold was handed to a worker."""
+
     def fold_reported(self, number: int, fold_idx: int, step: int, value: float) -> None:
         """A fold reported its objective after a step."""
 

@@ -162,6 +162,7 @@ class StudyDriver:
             self._take_result(executor, active, fold_idx, saved)
         else:
             executor.submit(task.as_task())
+            self._progress.fold_started(active.number, fold_idx)
 
     def _task(self, record: TrialRecord, fold_idx: int) -> TrainingTask:
         config = self._project.config
