@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "refit": "Train the best trial on all training data and register its model.",
     "train": "Train the final model.",
     "status": "Show the study's trials.",
+    "diff": "Show in which fields two studies, trials or configurations differ.",
     "ui": "Open the MLflow UI on the project's store.",
 }
 

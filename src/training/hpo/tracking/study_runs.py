@@ -39,9 +39,10 @@ class TrialRun:
 class StudyRuns:
     """Writes and reads the runs of one study: the study's own, its trials' below it, their folds' below those."""
 
-    def __init__(self, context: HpoContext, run_id: str) -> None:
+    def __init__(self, context: HpoContext, run_id: str, *, is_new: bool) -> None:
         self.context = context
         self.run_id = run_id
+        self.is_new = is_new
 
     @classmethod
     def open(cls, context: HpoContext, name: str) -> StudyRuns:
@@ -53,7 +54,7 @@ class StudyRuns:
             tags={**common_tags(context), **_study_tags(context), tags.DONE: "false"},
             run_id=found.run_id if found else None,
         )
-        return cls(context, run_id)
+        return cls(context, run_id, is_new=found is None)
 
     def trial_runs(self) -> list[TrialRun]:
         """Return all trials of the study in order of their numbers; one whose run is gone counts as failed."""

@@ -9,11 +9,13 @@ from pathlib import Path
 from infrastructure.errors import ExecutionError
 from training.data.datasets import load_dataset
 from training.data.folds import make_folds, read_folds, write_folds
+from training.hpo.execution.explain import new_study_note
 from training.hpo.execution.local.driver import Limits, StudyDriver
 from training.hpo.execution.local.workers import make_executor
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import Project, open_project
 from training.hpo.execution.results import StudyResult
+from training.hpo.tracking.explain import nearest_study
 from training.hpo.tracking.study_runs import StudyRuns
 
 
@@ -41,6 +43,10 @@ def sweep(
 def open_study(project: Project, progress: Progress) -> tuple[StudyDriver, StudyRuns]:
     """Take up or create the study's run, with its folds and the trials it has."""
     runs = StudyRuns.open(project.context, project.run_name)
+    if runs.is_new and (nearest := nearest_study(project.context.identity.document, runs.run_id)):
+        name, found = nearest
+        if found:
+            progress.message(new_study_note(name, found))
     fold_count = study_folds(project, runs)
     driver = StudyDriver(project, runs, fold_count, progress)
     driver.restore()

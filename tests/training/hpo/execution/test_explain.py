@@ -1,0 +1,90 @@
+"""Why two things are not the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.conftest import MakeProject
+
+from infrastructure.errors import RunNotFoundError
+from infrastructure.naming import tags
+from infrastructure.tracking.mlflow import queries
+from training.hpo.execution.explain import compare
+from training.hpo.execution.local.sweep import sweep
+from training.hpo.execution.progress import Progress
+
+
+class Heard(Progress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def message(self, text: str) -> None:
+        """Keep a line."""
+        self.said.append(text)
+
+
+def changed(config_dir: Path, section: str, **values: object) -> None:
+    """Change settings of a project."""
+    path = config_dir / f"{section}.yaml"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "field"),
+    [
+        ("hpo", {"seed": 4}, "hpo.seed: 0 → 4"),
+        ("hpo", {"sampler": {"type": "qmc"}}, "hpo.sampler.type: random → qmc"),
+        ("hpo", {"cv": {"type": "kfold", "folds": 3}}, "hpo.cv.folds: 2 → 3"),
+        ("train", {"params": {"extra": 1}}, "train.params.extra: absent → 1"),
+        ("train", {"backbone": "objective:other"}, "backbone: objective:train → objective:other"),
+        ("data", {"label_column": "value"}, "data.label_column: label → value"),
+    ],
+)
+def test_configurations(make_project: MakeProject, section: str, change: dict[str, object], field: str) -> None:
+    """Two config folders differ in exactly the field that was changed."""
+    one, two = make_project("one"), make_project("two")
+    changed(two, section, **change)
+    found = compare(str(one), str(two))
+    assert [str(difference) for difference in found.identity] == [field]
+    assert found.other == ()
+
+
+def test_what_does_not_matter_is_apart(make_project: MakeProject) -> None:
+    """A setting that isn't identity is told apart from those that are; changed data is told by its fingerprint."""
+    one, two = make_project("one"), make_project("two")
+    changed(two, "hpo", max_trials=9)
+    assert [str(d) for d in compare(str(one), str(two)).other] == ["hpo.max_trials: 3 → 9"]
+    (two.parent / "data" / "test.jsonl").write_text('{"value": 5.0, "label": 0.0}')
+    assert [d.field for d in compare(str(one), str(two)).identity] == ["data.fingerprint"]
+
+
+def test_runs(make_project: MakeProject) -> None:
+    """Studies by name or key, trials by run id, and a config folder are compared with each other."""
+    config_dir = make_project()
+    first = sweep(config_dir)
+    changed(config_dir, "hpo", seed=4)
+    second = sweep(config_dir)
+    expected = ["hpo.seed: 0 → 4"]
+    for one, two in ((first.name, second.name), (first.study_key_hash[:12], str(config_dir))):
+        assert [str(d) for d in compare(one, two, config_dir).identity] == expected
+    trials = queries.find_runs({tags.PARENT_RUN: first.run_id, tags.STAGE: tags.STAGE_TRIAL})
+    found = compare(trials[0].run_id, trials[1].name, config_dir).identity
+    assert [d.field for d in found] == ["hyperparameters.x"]
+    assert (found[0].old, found[0].new) == (first.trials[0].params["x"], first.trials[1].params["x"])
+    with pytest.raises(RunNotFoundError, match="no run 'nothing' in sqlite"):
+        compare("nothing", first.name, config_dir)
+
+
+def test_new_study_says_what_made_it_new(make_project: MakeProject) -> None:
+    """A sweep that begins another study beside a similar one says in one line which field made the difference."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    heard = Heard()
+    first = sweep(config_dir, progress=heard)
+    sweep(config_dir, ["hpo.max_trials=2"], progress=heard)
+    assert heard.said == []
+    sweep(config_dir, ["hpo.seed=7"], progress=heard)
+    assert heard.said == [f"a new study: it differs from {first.name} in hpo.seed: 0 → 7"]
