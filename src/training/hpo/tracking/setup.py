@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from infrastructure.config.loading import load_naming_config
-
 from infrastructure.naming import tags
 from infrastructure.naming.keys import SCHEMA_V2, Config, StudyIdentity
 from infrastructure.naming.run_names import RunLabels, run_name
