@@ -16,8 +16,8 @@ test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -n 2
 
 check: $(READY)  ## formatting, lint, types, import contracts
-	$(BIN)/ruff format --check
-	$(BIN)/ruff check
+	$(BIN)/ruff format --check --no-cache
+	$(BIN)/ruff check --no-cache
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
