@@ -7,7 +7,6 @@ AssayError
 ├── IdentityError                   a key hash can't be had from what was given
 ├── MissingExtraError               an optional package isn't installed
 ├── ExecutionError                  the work itself failed
-│   └── InterruptedSweepError       stopped by the user; everything finished is saved
 └── TrackingError                   the tracking store refused or can't be used
     ├── MlflowNotConfiguredError    layer 2 was called before `setup_mlflow()`
     ├── StoreSwitchError            another store was asked for under a live run
@@ -73,12 +72,6 @@ class ExecutionError(AssayError):
     """The work itself failed: every trial, a refit, or a final training."""
 
 
-class InterruptedSweepError(ExecutionError):
-    """The user stopped the work; everything that had finished is saved."""
-
-    exit_code = 130
-
-
 class TrackingError(AssayError):
     """The tracking store refused, or can't be used."""
 
@@ -111,3 +104,9 @@ class StoreUnreachableError(TrackingError):
     """The tracking store doesn't answer."""
 
     exit_code = 75
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error as one line: its type and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -88,9 +88,3 @@ def load_task_function(path: str) -> TaskFunction:
     module, _, name = path.partition(":")
     function: TaskFunction = getattr(importlib.import_module(module), name)
     return function
-
-
-def describe(error: BaseException) -> str:
-    """Return an error as one line: its type and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -20,13 +20,13 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from infrastructure.errors import one_line
 from infrastructure.executors.base import (
     Executor,
     OnReport,
     Task,
     TaskOutcome,
     TaskStoppedError,
-    describe,
     load_task_function,
 )
 
@@ -167,7 +167,7 @@ def _run(
         outcome = TaskOutcome(task_id, "stopped")
     except Exception as error:  # noqa: BLE001  the worker boundary: any error of a task is its outcome
         traceback.print_exc()
-        outcome = TaskOutcome(task_id, "failed", describe(error))
+        outcome = TaskOutcome(task_id, "failed", one_line(error))
     sys.stdout.flush()
     sys.stderr.flush()
     connection.send(outcome)

@@ -32,10 +32,10 @@ def _file_digest(path: Path) -> bytes:
 
 
 def backbone_identity(backbone: str, root_dir: Path) -> str:
-    """Return what a backbone is known by: its name, or for a folder given by path the content of the folder."""
-    if not backbone.startswith((".", "/", "~")):
-        return backbone
+    """Return what a backbone is known by: the content of the folder that it names, otherwise its name."""
     folder = (root_dir / Path(backbone).expanduser()).resolve()
-    if not folder.exists():
+    if not folder.is_dir() and not backbone.startswith((".", "/", "~")):
+        return backbone
+    if not folder.is_dir():
         raise IdentityError(f"no backbone at {folder}: give a folder that exists, a hub name, or package:NAME/folder")
     return f"blake3:{fingerprint(folder)}"

@@ -49,7 +49,7 @@ def split_files(config: DataConfig, root_dir: Path) -> dict[str, Path]:
     """Return the file of each split that there is. Raises DataError if `train` is missing or a split has two."""
     if config.path is None:
         return {}
-    path = root_dir / config.path
+    path = root_dir / Path(config.path).expanduser()
     if path.is_file():
         return {"train": path}
     if not path.is_dir():

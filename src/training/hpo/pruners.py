@@ -33,7 +33,7 @@ class BanditPruner(BasePruner):
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Tell whether the trial falls behind at its last step."""
         step = trial.last_step
-        if step is None or step <= self._config.delay_evaluation or step % self._config.evaluation_interval:
+        if step is None or step < self._config.delay_evaluation or step % self._config.evaluation_interval:
             return False
         sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
         others = [

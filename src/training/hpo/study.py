@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from math import isfinite
+from math import isfinite, prod
 from statistics import fmean
 from typing import Final
 
@@ -22,7 +22,7 @@ from infrastructure.naming.keys import trial_key_hash
 from training.hpo.pruners import epoch_pruner, fold_pruner
 from training.hpo.records import FoldRecord, TrialRecord
 from training.hpo.samplers import make_sampler
-from training.hpo.search_space import suggest, suggested_distributions
+from training.hpo.search_space import grid, suggest, suggested_distributions
 
 STATES: Final = {
     "running": OptunaState.RUNNING,
@@ -44,7 +44,6 @@ class OptunaStudy:
     def __init__(self, config: HpoConfig, study_key_hash: str, fold_count: int) -> None:
         self._config = config
         self._key = study_key_hash
-        self._sign = 1.0 if config.objective.direction == "maximize" else -1.0
         with _without_notices():
             across_folds = fold_pruner(config.fold_pruner)
         # Hyperband's brackets depend on the study's name, so it has to be the same at every start.
@@ -70,10 +69,12 @@ class OptunaStudy:
         study_state: Mapping[str, JsonValue] = {}
         for record in records:
             assert record.number == self.next_number, f"trial {self.next_number} is missing"
-            values = {fold_idx: self._value(fold) for fold_idx, fold in record.folds.items()}
+            # A trial that was answered reported nothing when it was told, so it reports nothing here.
+            folds = record.folds if record.answered_by is None else {}
+            values = {fold_idx: self._value(fold) for fold_idx, fold in folds.items()}
             self._trials.add_trial(self._frozen(record, values, record.sampler_state))
             for fold_idx, study in enumerate(self._folds):
-                fold = record.folds.get(fold_idx, FoldRecord())
+                fold = folds.get(fold_idx, FoldRecord())
                 study.add_trial(self._frozen(record, fold.curve, fold.pruner_state))
             study_state = record.study_state or study_state
         for key, value in study_state.items():
@@ -105,7 +106,7 @@ class OptunaStudy:
             self._trials.sampler = make_sampler(self._config, self.next_number)
         if params is not None:
             self._trials.enqueue_trial(dict(params))
-        elif isinstance(self._trials.sampler, GridSampler) and self._trials.sampler.is_exhausted(self._trials):
+        elif isinstance(self._trials.sampler, GridSampler) and self._grid_is_given_out():
             return None
         trial = self._trials.ask()
         chosen = suggest(trial, self._config.search_space)
@@ -118,6 +119,12 @@ class OptunaStudy:
             sampler_state=dict(self._trials._storage.get_trial_system_attrs(trial._trial_id)),
             study_state=dict(self._trials._storage.get_study_system_attrs(self._trials._study_id)),
         )
+
+    def _grid_is_given_out(self) -> bool:
+        """Tell whether every point of the grid has a trial, finished or still running."""
+        notes = (trial.system_attrs for trial in self._trials.get_trials(deepcopy=False))
+        given = {note["grid_id"] for note in notes if "grid_id" in note}
+        return len(given) >= prod(len(values) for values in grid(self._config.search_space).values())
 
     def should_stop_fold(self, number: int, fold_idx: int, step: int, value: float) -> bool:
         """Take in a fold's objective after an epoch, and tell whether the fold is to be stopped."""
@@ -155,10 +162,6 @@ class OptunaStudy:
     def mean_value(self, folds: Mapping[int, FoldRecord]) -> float:
         """Return the mean objective over folds, the value of a trial."""
         return fmean(self._value(folds[index]) for index in sorted(folds))
-
-    def is_better(self, value: float, other: float) -> bool:
-        """Tell whether one value beats another in the objective's direction."""
-        return self._sign * value > self._sign * other
 
 
 def best_record(records: Iterable[TrialRecord], direction: str) -> TrialRecord | None:

@@ -19,7 +19,7 @@ def resolve_backbone(backbone: str, root_dir: Path | None = None) -> str:
     """
     if backbone.startswith(PACKAGE_PREFIX):
         return str(_package_folder(backbone))
-    folder = (root_dir or Path.cwd()) / backbone
+    folder = (root_dir or Path.cwd()) / Path(backbone).expanduser()
     if folder.is_dir():
         return str(folder.resolve())
     if backbone.startswith((".", "/", "~")) or backbone.count("/") > 1:

@@ -130,6 +130,10 @@ def test_backbone_folder_counts_by_content(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights").write_bytes(b"w")
     assert identity(backbone="./one", root=tmp_path) == identity(backbone=str(tmp_path / "two"))
+    before = identity(backbone="one", root=tmp_path)
+    assert before == identity(backbone="./one", root=tmp_path)
+    (tmp_path / "one" / "weights").write_bytes(b"other")
+    assert identity(backbone="one", root=tmp_path) != before
 
 
 def test_types_of_values_differ() -> None:

@@ -16,7 +16,13 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from infrastructure.errors import MlflowNotConfiguredError, StoreSwitchError, StoreUnreachableError, TrackingError
+from infrastructure.errors import (
+    MlflowNotConfiguredError,
+    ProjectNotFoundError,
+    StoreSwitchError,
+    StoreUnreachableError,
+    TrackingError,
+)
 from infrastructure.tracking.mlflow import runs
 from infrastructure.tracking.mlflow.session import current_session
 from infrastructure.tracking.mlflow.setup import setup_mlflow
@@ -67,6 +73,28 @@ def test_order_of_precedence(
     assert setup_mlflow("e", config_dir) == environment
     assert setup_mlflow("e", config_dir, ml_client=client) == client_uri
     assert setup_mlflow("e", config_dir, ml_client=client, tracking_uri=given) == given
+
+
+def test_a_wish_holds_for_the_next_call(config_dir: Path, store: MakeStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that was given, or stands in the environment, is used by later calls too; a project's own isn't."""
+    local, environment, given = setup_mlflow("e", config_dir), store("env"), store("given")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", environment)
+    assert [setup_mlflow("e", config_dir) for _ in range(3)] == [environment] * 3
+    assert setup_mlflow("e", config_dir, tracking_uri=given) == given
+    assert setup_mlflow("e", config_dir) == given
+    assert local not in (environment, given)
+
+
+def test_lost_config_dir_is_an_error(config_dir: Path) -> None:
+    """A config_dir that isn't there is no reason for a store elsewhere."""
+    with pytest.raises(ProjectNotFoundError, match="confg is no folder"):
+        setup_mlflow("e", config_dir.parent / "confg")
+
+
+def test_relative_store_starts_at_the_root(config_dir: Path) -> None:
+    """A relative SQLite path in mlflow.yaml lies in the project, wherever the command is given."""
+    write_mlflow(config_dir, "tracking_uri: sqlite:///deep/runs.db\n")
+    assert setup_mlflow("e", config_dir) == f"sqlite:///{config_dir.parent / 'deep' / 'runs.db'}"
 
 
 def test_uri_comes_before_experiment(config_dir: Path, store: MakeStore) -> None:

@@ -143,6 +143,13 @@ def test_grid_is_walked_once() -> None:
     assert len(records) == len({record.trial_key_hash for record in records}) == 12
 
 
+def test_running_points_are_given_out_too() -> None:
+    """While all points of a grid are at work, none is proposed a second time."""
+    study = OptunaStudy(config(GRID, sampler={"type": "grid"}), "key", FOLDS)
+    asked = [study.ask() for _ in range(15)]
+    assert [record is None for record in asked] == [False] * 12 + [True] * 3
+
+
 def test_given_hyperparameters_are_a_trial() -> None:
     """Hyperparameters that are given become the next trial, and the sampler goes on after it."""
     study = OptunaStudy(config(SPACE), "key", FOLDS)

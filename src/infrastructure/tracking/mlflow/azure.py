@@ -7,7 +7,7 @@ from azure.core.exceptions import AzureError
 from azure.identity import DefaultAzureCredential
 
 from infrastructure.config.schema.project import AzureMl
-from infrastructure.errors import TrackingError
+from infrastructure.errors import TrackingError, one_line
 
 
 def workspace_client(workspace: AzureMl) -> MLClient:
@@ -25,6 +25,5 @@ def workspace_tracking_uri(workspace: AzureMl) -> str:
     try:
         uri: str = workspace_client(workspace).workspaces.get(workspace.workspace_name).mlflow_tracking_uri
     except (AzureError, ValueError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise TrackingError(f"workspace {workspace.workspace_name!r} can't be reached: {first_line}") from error
+        raise TrackingError(f"workspace {workspace.workspace_name!r} can't be reached: {one_line(error)}") from error
     return uri

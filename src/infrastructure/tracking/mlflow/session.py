@@ -11,12 +11,16 @@ from infrastructure.errors import MlflowNotConfiguredError
 
 @dataclass
 class StoreSession:
-    """The store and the experiment that `setup_mlflow()` chose, and the runs of ours that are live in it."""
+    """The store and the experiment that `setup_mlflow()` chose, and the runs of ours that are live in it.
+
+    `is_projects_own` tells that the store came from a project's configuration, not from an argument or the environment.
+    """
 
     tracking_uri: str
     experiment_id: str
     experiment_name: str
     client: MlflowClient
+    is_projects_own: bool
     live_runs: set[str] = field(default_factory=set)
 
 

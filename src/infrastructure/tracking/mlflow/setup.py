@@ -27,7 +27,7 @@ from requests.exceptions import RequestException
 from infrastructure.config.loading import load_mlflow_config
 from infrastructure.config.schema import MlflowConfig
 from infrastructure.config.schema.project import AzureMl
-from infrastructure.errors import ProjectNotFoundError, StoreSwitchError, StoreUnreachableError, TrackingError
+from infrastructure.errors import ProjectNotFoundError, StoreSwitchError, StoreUnreachableError, TrackingError, one_line
 from infrastructure.paths.utils import resolve_project_paths_with_fallback
 from infrastructure.tracking.mlflow.session import StoreSession, configured_session, set_session
 
@@ -61,6 +61,7 @@ class _Store:
     uri: str
     reason: str
     is_azure: bool = False
+    is_projects_own: bool = False
 
 
 def setup_mlflow(
@@ -78,8 +79,7 @@ def setup_mlflow(
     store with a warning, or raises TrackingError when `fallback_to_local` is off. Raises StoreSwitchError when
     another store is asked for while a run is live, and StoreUnreachableError when the store doesn't answer.
     """
-    root_dir, found = _project(config_dir)
-    config = load_mlflow_config(found) if found.is_dir() else MlflowConfig()
+    root_dir, config = _project(config_dir)
     name = experiment_name or config.experiment_name
     _set_environment(config)
     store: _Store | None = None
@@ -91,7 +91,7 @@ def setup_mlflow(
         if isinstance(error, StoreSwitchError) or not (azure_failed and fallback_to_local):
             raise
         _log.warning("Azure ML is not used, runs go to the local store instead: %s", error)
-        store = _Store(_local_uri(root_dir), "Azure ML can't be used")
+        store = _Store(_local_uri(root_dir), "Azure ML can't be used", is_projects_own=True)
         session = _open(store, name)
     before = configured_session()
     set_session(session)
@@ -101,12 +101,16 @@ def setup_mlflow(
     return store.uri
 
 
-def _project(config_dir: str | Path | None) -> tuple[Path, Path]:
+def _project(config_dir: str | Path | None) -> tuple[Path, MlflowConfig]:
+    """Return the project's root and its `mlflow.yaml`. Raises ProjectNotFoundError for a lost config_dir."""
     try:
-        return resolve_project_paths_with_fallback(config_dir=config_dir)
+        root_dir, found = resolve_project_paths_with_fallback(config_dir=config_dir)
     except ProjectNotFoundError:
         # A notebook without a project may still track; its root is where it was started.
-        return Path.cwd(), Path.cwd() / "config"
+        return Path.cwd(), MlflowConfig()
+    if not found.is_dir():
+        raise ProjectNotFoundError(f"config_dir {found} is no folder: name the project's config folder")
+    return root_dir, load_mlflow_config(found)
 
 
 def _set_environment(config: MlflowConfig) -> None:
@@ -128,14 +132,24 @@ def _choose(
         return _Store(_client_tracking_uri(ml_client), "the workspace of ml_client", is_azure=True)
     session = configured_session()
     inherited = os.environ.get(TRACKING_URI)
-    # MLflow itself writes the variable when a URI is set; what we set before is not the user's wish.
-    if inherited and (session is None or inherited != session.tracking_uri):
+    # MLflow itself writes the variable when a URI is set. A store that came from a project's configuration is not the
+    # user's wish for the next project; one that was given, or was in the environment, is.
+    is_ours = session is not None and session.is_projects_own and inherited == session.tracking_uri
+    if inherited and not is_ours:
         return _Store(inherited, f"{TRACKING_URI} in the environment")
     if config.azure_ml.enabled:
-        return _Store(_azure_tracking_uri(config.azure_ml), "azure_ml in mlflow.yaml", is_azure=True)
+        uri = _azure_tracking_uri(config.azure_ml)
+        return _Store(uri, "azure_ml in mlflow.yaml", is_azure=True, is_projects_own=True)
     if config.tracking_uri:
-        return _Store(config.tracking_uri, "tracking_uri in mlflow.yaml")
-    return _Store(_local_uri(root_dir), "the project's own store")
+        uri = _from_root(config.tracking_uri, root_dir)
+        return _Store(uri, "tracking_uri in mlflow.yaml", is_projects_own=True)
+    return _Store(_local_uri(root_dir), "the project's own store", is_projects_own=True)
+
+
+def _from_root(uri: str, root_dir: Path) -> str:
+    """Return the address of a SQLite file with its path made absolute; relative ones start at the project root."""
+    scheme = "sqlite:///"
+    return f"{scheme}{root_dir / uri.removeprefix(scheme)}" if uri.startswith(scheme) else uri
 
 
 def _local_uri(root_dir: Path) -> str:
@@ -145,8 +159,8 @@ def _local_uri(root_dir: Path) -> str:
 def _client_tracking_uri(ml_client: WorkspaceClient) -> str:
     try:
         return ml_client.workspaces.get(ml_client.workspace_name).mlflow_tracking_uri
-    except (OSError, ValueError) as error:
-        raise TrackingError(f"workspace {ml_client.workspace_name!r} can't be reached: {error}") from error
+    except Exception as error:  # the client is the user's, and its errors are of packages that may not be here
+        raise TrackingError(f"workspace {ml_client.workspace_name!r} can't be reached: {one_line(error)}") from error
 
 
 def _azure_tracking_uri(workspace: AzureMl) -> str:
@@ -182,12 +196,12 @@ def _open(store: _Store, experiment_name: str) -> StoreSession:
             experiment_id = _experiment_id(store.uri, experiment_name, artifacts)
     except (MlflowException, RequestException, OSError) as error:
         _restore_uri(before)
-        first_line = str(error).strip().splitlines()[0].replace(store.uri, _without_password(store.uri))
+        reason = one_line(error).replace(store.uri, _without_password(store.uri))
         raise StoreUnreachableError(
-            f"the tracking store {_without_password(store.uri)} ({store.reason}) can't be used: {first_line}"
+            f"the tracking store {_without_password(store.uri)} ({store.reason}) can't be used: {reason}"
         ) from error
     live = session.live_runs if session is not None and session.tracking_uri == store.uri else set()
-    return StoreSession(store.uri, experiment_id, experiment_name, MlflowClient(store.uri), live)
+    return StoreSession(store.uri, experiment_id, experiment_name, MlflowClient(store.uri), store.is_projects_own, live)
 
 
 def _restore_uri(before: str | None) -> None:
