@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
 
+from infrastructure.errors import TrackingError
 from infrastructure.naming import tags as tag_keys
 from infrastructure.tracking.mlflow import runs
 from infrastructure.tracking.mlflow.runs import MetricPoint, Run, RunContent, RunStatus
@@ -27,13 +29,17 @@ def create_training_mlflow_run(
     The run is live until `complete_training_run` or `fail_training_run`. Raises MlflowNotConfiguredError before
     `setup_mlflow()`, RunNotFoundError for a `run_id` that the store doesn't have, and TrackingError for an empty name.
     """
+    if not run_name.strip():
+        raise TrackingError("a run needs a name: run_name is empty, and MLflow would make up a random one")
     numbers = {tag_keys.TRIAL_NUMBER: trial_number, tag_keys.FOLD_INDEX: fold_idx}
     all_tags = {**(tags or {}), **{key: str(value) for key, value in numbers.items() if value is not None}}
     if run_id is None:
         run = runs.create_run(experiment_name, run_name, all_tags, parent_run_id)
     else:
+        nested = {tag_keys.PARENT_RUN: parent_run_id} if parent_run_id else {}
+        runs.reopen_run(run_id)
+        runs.write_run(run_id, RunContent(tags={**all_tags, **nested}))
         run = runs.reopen_run(run_id)
-        runs.write_run(run_id, RunContent(tags=all_tags))
     return run.info.run_id, run
 
 
@@ -68,6 +74,16 @@ def metric_points(result: TrainingResult) -> list[MetricPoint]:
 def worker_environment() -> dict[str, str]:
     """Return the environment for a training's process: the store is named, and no run of another is inherited."""
     return runs.worker_environment(os.environ)
+
+
+@contextmanager
+def ended_on_error() -> Iterator[None]:
+    """End every live run as KILLED if what happens inside raises, whatever it is, so that none stays RUNNING."""
+    try:
+        yield
+    except BaseException:
+        runs.end_live_runs("KILLED")
+        raise
 
 
 def keep_log(run_id: str, log: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from infrastructure.config.schema import DataConfig, TrainConfig
 from infrastructure.config.schema.hpo import Objective
 from infrastructure.config.schema.train import TransformersTrain
+from infrastructure.errors import ExecutionError
 from infrastructure.executors.base import Task, TaskReport
 from infrastructure.paths.layout import TaskPaths
 from infrastructure.storage.files import write_bytes_atomic
@@ -28,6 +30,7 @@ from training.trainers.predictors import load_predict, predictor_of
 from training.trainers.registry import load_trainer
 
 TEXT_TASKS: Final = ("token_classification", "text_classification")
+METRIC_NAME: Final = re.compile(r"(?!/)[\w\-. :/]{1,200}", re.ASCII)
 EXAMPLE_ROWS: Final = 3
 RUN_FUNCTION: Final = "training.execution.task:run_training_task"
 
@@ -77,8 +80,10 @@ def run_training_task(payload: Mapping[str, JsonValue], report: TaskReport) -> N
     curve: dict[int, dict[str, float]] = {}
 
     def keep_and_report(step: int, metrics: Mapping[str, float]) -> None:
-        curve[step] = dict(metrics)
-        report(step, metrics)
+        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+            raise ExecutionError(f"report() takes whole steps from 1, got {step!r}")
+        curve[step] = _checked(metrics)
+        report(step, curve[step])
 
     request = _request(task)
     with threadpool_limits(task.train.threads):
@@ -87,12 +92,25 @@ def run_training_task(payload: Mapping[str, JsonValue], report: TaskReport) -> N
         _write_example(task, request.model_dir, request.train)
     result = TrainingResult(
         key_hash=task.key_hash,
-        valid=fitted.valid,
-        test=fitted.test,
+        valid=_checked(fitted.valid),
+        test=_checked(fitted.test),
         curve=curve,
         seconds=time.monotonic() - started,
     )
     result.write(task.paths.result)
+
+
+def _checked(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Return metrics as plain floats under names that MLflow keeps; raise ExecutionError here, in the worker."""
+    plain: dict[str, float] = {}
+    for name, value in metrics.items():
+        if not METRIC_NAME.fullmatch(str(name)):
+            raise ExecutionError(f"metric name {name!r}: allowed are letters, digits, spaces and _ - . / :")
+        try:
+            plain[str(name)] = float(value)
+        except (TypeError, ValueError) as error:
+            raise ExecutionError(f"metric {name} is {value!r}; a number is needed") from error
+    return plain
 
 
 def _request(task: TrainingTask) -> FitRequest:

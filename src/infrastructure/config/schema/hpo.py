@@ -161,7 +161,7 @@ CrossValidation = Annotated[Holdout | KFold | GroupedKFold | RepeatedKFold | Fol
 class HpoConfig(ConfigModel):
     """`hpo.yaml`. `timeout` is in seconds; `workers` folds run at a time, each in a process of its own."""
 
-    study_name: Annotated[str, NOT_IDENTITY] = Field(min_length=1, max_length=100)
+    study_name: Annotated[str, NOT_IDENTITY] = Field(max_length=100, pattern=r"^[^/:]+$")
     objective: Objective
     search_space: Annotated[dict[str, Parameter], Field(min_length=1), AfterValidator(check_conditions)]
     sampler: Annotated[Sampler | LearningSampler, Field(discriminator="type")] = LearningSampler(type="tpe")

@@ -36,7 +36,7 @@ class MlflowConfig(ConfigModel):
     tracking_uri: str | None = None
     azure_ml: AzureMl = AzureMl()
     artifact_timeout: int = Field(default=300, ge=1)
-    registered_model_name: str | None = None
+    registered_model_name: str | None = Field(default=None, pattern=r"^[^/:]+$")
 
 
 def _check_pattern(pattern: str) -> str:

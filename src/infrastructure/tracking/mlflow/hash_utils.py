@@ -70,7 +70,12 @@ def compute_study_identity(
 def compute_study_key_hash_v2(
     data_config: Config, hpo_config: Config, train_config: Config, model: str, config_dir: str | Path | None = None
 ) -> str:
-    """Compute a study's v2 key hash; `model` is the backbone. Raises IdentityError if data can't be read."""
+    """Compute a study's v2 key hash; `model` is the backbone.
+
+    Raises IdentityError if data can't be read, or without `train_config`, which a v2 key can't do without.
+    """
+    if train_config is None:
+        raise IdentityError("a v2 study key needs train_config; without one, get_or_compute_study_key_hash() gives v1")
     return study_identity(data_config, hpo_config, train_config, model, _root_dir(config_dir)).study_key_hash
 
 

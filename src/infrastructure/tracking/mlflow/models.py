@@ -17,6 +17,7 @@ from mlflow.models import infer_signature
 
 from infrastructure.errors import TrackingError
 from infrastructure.tracking.mlflow.queries import get_run
+from infrastructure.tracking.mlflow.runs import has_artifact
 from infrastructure.tracking.mlflow.session import current_session
 
 ARTIFACT_PATH: Final = "model"
@@ -81,19 +82,24 @@ def _pinned(package: str) -> str:
         raise TrackingError(f"the model needs the package {package!r}, which is not installed here") from error
 
 
-def register_model(run_id: str, name: str, alias: str | None, tags: Mapping[str, str]) -> str:
-    """Register a run's model as the next version of `name`, give it the alias, and return the version."""
+def register_model(run_id: str, name: str, alias: str, tags: Mapping[str, str]) -> str:
+    """Register a run's model as the next version of `name` unless it is one, give it the alias, return the version."""
     client = current_session().client
     try:
         client.get_registered_model(name)
     except MlflowException:
         client.create_registered_model(name)
     source = f"{get_run(run_id).artifact_uri}/{ARTIFACT_PATH}"
-    created = client.create_model_version(name, source=source, run_id=run_id, tags=dict(tags))
-    if alias is not None:
-        client.set_registered_model_alias(name, alias, created.version)
-    found: str = str(created.version)
-    return found
+    version = registered_version(run_id, name)
+    if not version:
+        version = str(client.create_model_version(name, source=source, run_id=run_id, tags=dict(tags)).version)
+    client.set_registered_model_alias(name, alias, version)
+    return version
+
+
+def is_servable(run_id: str) -> bool:
+    """Tell whether what a run keeps is a packed model, not just files."""
+    return has_artifact(run_id, f"{ARTIFACT_PATH}/MLmodel")
 
 
 def registered_version(run_id: str, name: str) -> str:

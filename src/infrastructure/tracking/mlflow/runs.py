@@ -30,7 +30,9 @@ __all__ = [
     "RunStatus",
     "complete_run",
     "create_run",
+    "end_live_runs",
     "end_run",
+    "has_artifact",
     "log_artifacts",
     "log_text",
     "read_text",
@@ -102,6 +104,8 @@ def reopen_run(run_id: str) -> Run:
     try:
         session.client.update_run(run_id, status="RUNNING")
         run: Run = session.client.get_run(run_id)
+        if tags.FAILURE in run.data.tags:
+            session.client.delete_tag(run_id, tags.FAILURE)
     except MlflowException as error:
         raise RunNotFoundError(f"no run {run_id!r} in {session.tracking_uri}: {error.message}") from error
     session.live_runs.add(run_id)
@@ -144,6 +148,12 @@ def end_run(run_id: str, status: RunStatus) -> None:
     session.live_runs.discard(run_id)
 
 
+def end_live_runs(status: RunStatus) -> None:
+    """End every run that this process began or took up and hasn't ended, so that none stays RUNNING."""
+    for run_id in sorted(current_session().live_runs):
+        end_run(run_id, status)
+
+
 def log_artifacts(run_id: str, folder: Path, artifact_path: str) -> None:
     """Keep a folder's content with a run."""
     current_session().client.log_artifacts(run_id, str(folder), artifact_path)
@@ -154,10 +164,16 @@ def log_text(run_id: str, text: str, artifact_file: str) -> None:
     current_session().client.log_text(run_id, text, artifact_file)
 
 
+def has_artifact(run_id: str, artifact_file: str) -> bool:
+    """Tell whether a run keeps a file of this name; folders are separated by `/`."""
+    folder = artifact_file.rpartition("/")[0] or None
+    return artifact_file in {found.path for found in current_session().client.list_artifacts(run_id, folder)}
+
+
 def read_text(run_id: str, artifact_file: str) -> str | None:
     """Return a text that was kept with a run, or None if the run keeps no file of this name."""
     client = current_session().client
-    if artifact_file not in {found.path for found in client.list_artifacts(run_id)}:
+    if not has_artifact(run_id, artifact_file):
         return None
     with tempfile.TemporaryDirectory() as folder:
         return Path(client.download_artifacts(run_id, artifact_file, folder)).read_text()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from infrastructure.config.loading import ProjectConfig, load_project_config
@@ -15,7 +15,7 @@ from infrastructure.paths.utils import resolve_project_paths_with_fallback
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 from training.hpo.search_space import grid
 from training.hpo.tracking.context import HpoContext
-from training.hpo.tracking.setup import setup_hpo_mlflow_run
+from training.hpo.tracking.setup import setup_hpo_mlflow_run, study_run_name
 from training.metric_names import check_metrics
 from training.trainers.registry import check_params
 
@@ -38,9 +38,11 @@ def load_and_check(config_dir: str | Path | None, overrides: Sequence[str]) -> P
     problems = [f"{found / 'hpo.yaml'} {text}" for text in _check_sampler(config)]
     if config.train.trainer != "function":  # a function computes metrics of its own
         texts = check_metrics(config.data.task, objective, config.train.metrics)
-        problems += [f"{found / 'hpo.yaml'} {text}" for text in texts]
+        problems += [f"{found / ('train.yaml' if text.startswith('metrics') else 'hpo.yaml')} {text}" for text in texts]
     names = frozenset(config.hpo.search_space)
-    problems += [f"{found / 'hpo.yaml'} search_space: {text}" for text in check_params(config.train, names, root_dir)]
+    for text in check_params(config.train, names, root_dir):
+        file = "hpo.yaml" if text.startswith("search_space") else "train.yaml"
+        problems.append(f"{found / file} {text.removeprefix('train.yaml ')}")
     if problems:
         raise ConfigError(problems)
     return config
@@ -68,7 +70,7 @@ def open_project(
     tracking_uri = config.mlflow.tracking_uri if any(o.startswith("mlflow.tracking_uri=") for o in overrides) else None
     setup_mlflow(config.mlflow.experiment_name, config.config_dir, tracking_uri=tracking_uri)
     output_dir = config.root_dir / config.paths.output_dir
-    context, run_name = setup_hpo_mlflow_run(
+    context, _ = setup_hpo_mlflow_run(
         backbone=config.train.backbone,
         study_name=config.hpo.study_name,
         output_dir=output_dir,
@@ -80,4 +82,7 @@ def open_project(
         train_config=config.train,
         config_dir=config.config_dir,
     )
+    # Layer 2 read naming.yaml; overrides of it are known here alone.
+    context = replace(context, naming=config.naming)
+    run_name = study_run_name(context)
     return Project(config, context, run_name, StudyPaths(output_dir, context.study_key_hash))

@@ -51,11 +51,6 @@ class ModelRuns:
         self._predictor = predictor_of(config, root_dir)
         self._stage = stage
 
-    @property
-    def can_serve(self) -> bool:
-        """Whether the trainer's models can be asked for predictions."""
-        return self._predictor is not None
-
     def find(self, key_hash: str) -> ModelRun | None:
         """Return the run of the training with this key: the one that is done, else one that was begun."""
         found = queries.find_runs({tags.REFIT_KEY: key_hash, tags.STAGE: self._stage})
@@ -96,7 +91,7 @@ class ModelRuns:
 
     def complete(self, run: ModelRun, result: TrainingResult, params: Mapping[str, object], paths: TaskPaths) -> None:
         """Keep the model with its run, then what came of the training, then that it is done."""
-        if self._predictor is None:
+        if self._predictor is None or not paths.example.exists():  # nothing to ask, or nothing to ask about
             runs.log_artifacts(run.run_id, paths.model, models.ARTIFACT_PATH)
         else:
             example = json.loads(paths.example.read_text())
@@ -119,10 +114,9 @@ class ModelRuns:
         fail_training_run(run.run_id, reason, status)
 
     def register(self, run: ModelRun, name: str) -> str:
-        """Register the run's model with the alias `champion`, unless it is, and return its version."""
-        version = models.registered_version(run.run_id, name)
-        if version:
-            return version
+        """Make the run's model the champion and return its version; empty if the run keeps no servable model."""
+        if not models.is_servable(run.run_id):
+            return ""
         version_tags = {tags.STUDY_KEY: self._context.study_key_hash, tags.TRIAL_KEY: run.trial_key_hash}
         return models.register_model(run.run_id, name, CHAMPION, version_tags)
 

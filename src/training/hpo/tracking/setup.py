@@ -48,8 +48,12 @@ def setup_hpo_mlflow_run(
         should_resume=should_resume,
         checkpoint_enabled=checkpoint_enabled,
     )
-    name = run_name(context.naming, tags.STAGE_SWEEP, RunLabels(backbone, identity.study_key_hash))
-    return context, name
+    return context, study_run_name(context)
+
+
+def study_run_name(context: HpoContext) -> str:
+    """Return the name of a study's run."""
+    return run_name(context.naming, tags.STAGE_SWEEP, RunLabels(context.backbone, context.study_key_hash))
 
 
 def _identity(

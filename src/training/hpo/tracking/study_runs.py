@@ -18,6 +18,7 @@ from training.execution.mlflow_setup import (
     complete_training_run,
     create_training_mlflow_run,
     fail_training_run,
+    keep_log,
     params_as_text,
 )
 from training.execution.result import TrainingResult
@@ -48,10 +49,11 @@ class StudyRuns:
     def open(cls, context: HpoContext, name: str) -> StudyRuns:
         """Take up the study's run if the store has one and resuming is wanted; create it otherwise."""
         found = find_study_run(context.study_key_hash) if context.should_resume else None
+        code = {} if found else code_version_tags(context.root_dir)  # each trial has its own beside it
         run_id, _ = create_training_mlflow_run(
             current_session().experiment_name,
             name,
-            tags={**common_tags(context), **_study_tags(context), tags.DONE: "false"},
+            tags={**common_tags(context), **_study_tags(context), **code, tags.DONE: "false"},
             run_id=found.run_id if found else None,
         )
         return cls(context, run_id, is_new=found is None)
@@ -90,6 +92,7 @@ class StudyRuns:
                 **common_tags(self.context),
                 tags.STAGE: tags.STAGE_TRIAL,
                 tags.TRIAL_KEY: record.trial_key_hash,
+                **code_version_tags(self.context.root_dir),
                 **_record_tags(record),
             },
             parent_run_id=self.run_id,
@@ -138,12 +141,15 @@ class StudyRuns:
         content = RunContent(metrics=_mean_metrics(record), tags={**_record_tags(record), **reason})
         runs.complete_run(trial.run_id, content, status[record.state])
 
-    def interrupt_trial(self, trial: TrialRun) -> None:
-        """End the runs of a trial that was cut short, so that none stays RUNNING; it is taken up again by a resume."""
-        live = current_session().live_runs
-        for run_id in [*trial.fold_run_ids.values(), trial.run_id]:
-            if run_id in live:
-                runs.end_run(run_id, "KILLED")
+    def resume_trial(self, trial: TrialRun) -> None:
+        """Take up the run of a trial that was cut short."""
+        create_training_mlflow_run(
+            current_session().experiment_name, self._name(tags.STAGE_TRIAL, trial.record), run_id=trial.run_id
+        )
+
+    def keep_log(self, trial: TrialRun, fold_idx: int, log: Path) -> None:
+        """Keep what the worker of a fold printed with the fold's run."""
+        keep_log(trial.fold_run_ids[fold_idx], log)
 
     def keep_folds(self, folds_file: Path) -> None:
         """Keep the study's folds with its run."""
@@ -165,10 +171,6 @@ class StudyRuns:
         best_tags = {f"{tags.BEST_PARAM}.{name}": value for name, value in best_params.items()}
         runs.complete_run(self.run_id, RunContent(metrics=metrics, tags=best_tags))
 
-    def interrupt_study(self) -> None:
-        """End the study's run without calling it done."""
-        runs.end_run(self.run_id, "KILLED")
-
     def _name(self, stage: str, record: TrialRecord, fold_idx: int = 0) -> str:
         labels = RunLabels(
             backbone=self.context.backbone,
@@ -183,7 +185,10 @@ class StudyRuns:
 def find_study_run(study_key_hash: str) -> queries.RunRecord | None:
     """Return the run of the study with this key, or None; the legacy tag key is looked up too."""
     wanted = {tags.STUDY_KEY: study_key_hash, tags.STAGE: tags.STAGE_SWEEP}
-    found = queries.find_runs(wanted) or queries.find_runs({tags.STUDY_KEY_LEGACY: study_key_hash})
+    found = queries.find_runs(wanted)
+    if not found:
+        legacy = queries.find_runs({tags.STUDY_KEY_LEGACY: study_key_hash})
+        found = [run for run in legacy if tags.PARENT_RUN not in run.tags]
     return found[-1] if found else None
 
 
@@ -211,7 +216,6 @@ def _study_tags(context: HpoContext) -> dict[str, str]:
         tags.STAGE: tags.STAGE_SWEEP,
         tags.STUDY_NAME: context.study_name,
         **tags.split_long(tags.STUDY_KEY_DOCUMENT, context.identity.document),
-        **code_version_tags(context.root_dir),
     }
 
 
@@ -236,6 +240,6 @@ def _mean_metrics(record: TrialRecord) -> list[MetricPoint]:
     for name in names:
         values = [fold.metrics[name] for fold in record.folds.values() if name in fold.metrics]
         points += [MetricPoint(f"valid_{name}", fmean(values)), MetricPoint(f"valid_{name}_std", pstdev(values))]
-    if record.value is not None:
+    if record.state == "complete" and record.value is not None:
         points.append(MetricPoint("objective", record.value))
     return [point for point in points if isfinite(point.value)]

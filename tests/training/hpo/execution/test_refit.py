@@ -59,6 +59,8 @@ def test_refit_is_found_not_trained(make_project: MakeProject) -> None:
     other = refit(config_dir, trial=(first.trial_number + 1) % 3)
     assert (other.version, len(calls(config_dir))) == ("2", count + 1)
     assert champion_version() == "2"
+    assert refit(config_dir, trial=first.trial_number).version == first.version
+    assert champion_version() == first.version
 
 
 def test_final_training_leaves_the_champion(make_project: MakeProject) -> None:
@@ -140,6 +142,9 @@ def test_function_without_predict_is_not_registered(make_project: MakeProject) -
     assert model.version == ""
     files = {artifact.path for artifact in current_session().client.list_artifacts(model.run_id, "model")}
     assert "model/x.json" in files
+    assert current_session().client.search_registered_models() == []
+    later = refit(config_dir, ["train.predict=objective:predict"])
+    assert (later.reused, later.version) == (True, "")
     assert current_session().client.search_registered_models() == []
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from tests.conftest import MakeProject, calls
 
-from infrastructure.errors import ConfigError, ExecutionError
+from infrastructure.errors import ConfigError, DataError, ExecutionError
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow import queries
 from infrastructure.tracking.mlflow.session import current_session
+from infrastructure.tracking.mlflow.setup import setup_mlflow
 from training.hpo.execution.local.cv import cv
 from training.hpo.execution.local.sweep import sweep
 from training.hpo.execution.results import StudyResult
@@ -184,7 +185,95 @@ def test_nothing_completed_is_an_error(make_project: MakeProject) -> None:
     """If every trial fails, the error has the first reason."""
     config_dir = make_project(hpo={"search_space": {"x": X, "mode": {"type": "constant", "value": "raise"}}})
     with pytest.raises(ExecutionError, match=r"no trial of .* completed; the first one: fold 0: RuntimeError"):
+        sweep(config_dir, ["hpo.max_trials=2"])
+
+
+def test_study_is_not_burnt_by_a_fault_outside(make_project: MakeProject) -> None:
+    """A fault that fails everything stops the sweep after three trials; once it is mended, the study goes on."""
+    config_dir = make_project()
+    function = config_dir.parent / "objective.py"
+    working = function.read_text()
+    function.write_text("raise ImportError('no such library')")
+    with pytest.raises(ExecutionError, match=r"the last 3 trials failed .*no such library"):
+        sweep(config_dir, ["hpo.max_trials=9"])
+    assert {run.status for run in stage(tags.STAGE_TRIAL)} == {"FAILED"}
+    logs = current_session().client.list_artifacts(stage(tags.STAGE_FOLD)[0].run_id)
+    assert [log.path for log in logs] == ["worker.log"]
+    function.write_text(working)
+    mended = sweep(config_dir, ["hpo.max_trials=3"])
+    assert [trial.state for trial in mended.trials] == ["failed"] * 3 + ["complete"] * 3
+    assert "no such library" not in str(mended.best)
+
+
+def test_faulty_data_leaves_nothing_running(make_project: MakeProject) -> None:
+    """Data that can't be used ends the study's run, and another project can be worked on."""
+    config_dir = make_project("bad")
+    (config_dir.parent / "data" / "train.jsonl").write_text("no json")
+    with pytest.raises(DataError):
         sweep(config_dir)
+    assert [run.status for run in stage(tags.STAGE_SWEEP)] == ["KILLED"]
+    sweep(make_project("good"))
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("report(0.5, {'loss': 1.0})", "whole steps"),
+        ("report(1, {'loss': 'low'})", "a number is needed"),
+        ("return {'loss': 1.0, 'acc@5': 1.0}", "metric name 'acc@5'"),
+        ("return {'loss': None}", "None"),
+    ],
+)
+def test_a_function_cannot_break_the_sweep(make_project: MakeProject, line: str, reason: str) -> None:
+    """What a function reports or returns wrongly fails its trial alone, with the reason."""
+    modes = {"type": "choice", "values": ["fine", "wrong"]}
+    config_dir = make_project(hpo={"search_space": {"x": X, "mode": modes}, "max_trials": 6})
+    function = config_dir.parent / "objective.py"
+    first_line = "    loss = (params"
+    function.write_text(
+        function.read_text().replace(first_line, f"    if params['mode'] == 'wrong': {line}\n{first_line}")
+    )
+    result = sweep(config_dir)
+    failed = [trial for trial in result.trials if trial.state == "failed"]
+    assert failed
+    assert all(trial.params["mode"] == "wrong" and reason in trial.failure for trial in failed)
+
+
+def test_resumed_and_interrupted_again(make_project: MakeProject) -> None:
+    """A trial that a kill left behind, taken up again and interrupted again, isn't left RUNNING."""
+    config_dir = make_project()
+    killed = start_sweep(config_dir, 50)
+    wait_for_calls(config_dir, 3)
+    killed.kill()
+    killed.wait()
+    interrupted = start_sweep(config_dir, 50)
+    wait_for_calls(config_dir, 6)
+    interrupted.terminate()
+    assert interrupted.wait(timeout=60) == 130
+    setup_mlflow("assay", config_dir)
+    runs = [run for name in (tags.STAGE_SWEEP, tags.STAGE_TRIAL, tags.STAGE_FOLD) for run in stage(name)]
+    assert "RUNNING" not in {run.status for run in runs}
+
+
+def test_cross_validation_goes_on_with_its_own_trial(make_project: MakeProject) -> None:
+    """A configuration that was pruned or cut short is cross-validated whole; it isn't begun a second time."""
+    config_dir = make_project(hpo={"fold_pruner": {"type": "aggressive"}, "max_trials": 8})
+    swept = sweep(config_dir)
+    pruned = next(trial for trial in swept.trials if trial.state == "pruned")
+    whole, _ = cv(pruned.params, config_dir)
+    assert (whole.number, whole.state, sorted(whole.folds)) == (8, "complete", [0, 1])
+    client = current_session().client
+    (run,) = [run for run in stage(tags.STAGE_TRIAL) if run.tags[tags.TRIAL_NUMBER] == "8"]
+    client.delete_tag(run.run_id, tags.DONE)
+    again, study = cv(pruned.params, config_dir)
+    assert (again.number, again.value, len(study.trials)) == (8, whole.value, 9)
+
+
+def test_names_can_be_overridden(make_project: MakeProject) -> None:
+    """An override of naming.yaml holds for every run."""
+    result = sweep(make_project(), ["naming.env=night", "hpo.max_trials=1"])
+    assert result.name.startswith("night_objective-train_hpo_study-")
+    assert all(run.name.startswith("night_") for run in stage(tags.STAGE_FOLD))
 
 
 def test_hopeless_trials_lose_their_folds(make_project: MakeProject) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from infrastructure.errors import ConfigError
+from infrastructure.errors import ConfigError, ExecutionError
+from training.execution.mlflow_setup import ended_on_error
 from training.hpo.execution.local.sweep import close_study, open_study
 from training.hpo.execution.local.workers import make_executor
 from training.hpo.execution.progress import Progress
@@ -32,7 +33,11 @@ def cv(
     project = open_project(config_dir, overrides)
     if problems := check_params(project.config.hpo.search_space, params):
         raise ConfigError(problems)
-    driver, runs = open_study(project, progress or Progress())
-    with make_executor(project, driver.should_stop) as executor:
-        record = driver.run_one(executor, params)
-    return record, close_study(project, driver, runs)
+    with ended_on_error():
+        driver, runs = open_study(project, progress or Progress())
+        with make_executor(project, driver.should_stop) as executor:
+            record = driver.run_one(executor, params)
+        result = close_study(project, driver, runs)
+    if record.state != "complete":
+        raise ExecutionError(f"trial {record.number} of {project.run_name} is {record.state}: {record.failure}")
+    return record, result

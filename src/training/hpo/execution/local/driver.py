@@ -12,11 +12,13 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import Final
 
 from pydantic import JsonValue
 
+from infrastructure.errors import ExecutionError
 from infrastructure.executors.base import Executor, TaskOutcome
-from infrastructure.naming.keys import fold_key_hash
+from infrastructure.naming.keys import fold_key_hash, trial_key_hash
 from training.execution.result import TrainingResult, read_result
 from training.execution.task import TrainingTask
 from training.hpo.execution.progress import Progress
@@ -24,6 +26,8 @@ from training.hpo.execution.project import Project
 from training.hpo.records import FoldRecord, TrialRecord
 from training.hpo.study import OptunaStudy, best_record
 from training.hpo.tracking.study_runs import RunStatus, StudyRuns, TrialRun
+
+FAILURES_IN_A_ROW: Final = 3
 
 
 @dataclass
@@ -61,6 +65,8 @@ class StudyDriver:
         self._active: dict[int, _ActiveTrial] = {}
         self._interrupted: deque[TrialRun] = deque()
         self._spared: set[int] = set()
+        self._failures = 0
+        self._failed_before = 0
         self.records: dict[int, TrialRecord] = {}
 
     def restore(self) -> None:
@@ -69,6 +75,9 @@ class StudyDriver:
         self._optuna.restore(trial.record for trial in stored)
         self.records = {trial.record.number: trial.record for trial in stored}
         self._interrupted.extend(trial for trial in stored if trial.record.state == "running")
+        if self.best is None:
+            # Nothing ever worked, so what failed before the cause was mended doesn't count towards max_trials.
+            self._failed_before = sum(trial.record.state == "failed" for trial in stored)
 
     @property
     def best(self) -> TrialRecord | None:
@@ -86,14 +95,20 @@ class StudyDriver:
                     self._handle(executor, outcome)
         except BaseException:
             executor.close()
-            self._interrupt()
             raise
 
     def run_one(self, executor: Executor, params: Mapping[str, JsonValue]) -> TrialRecord:
         """Run all folds of one trial with these hyperparameters, unpruned, unless the study has it already."""
-        number = self._start(self._optuna.ask(params))
+        key = trial_key_hash(self._project.context.study_key_hash, params)
+        same = next((trial for trial in self._interrupted if trial.record.trial_key_hash == key), None)
+        others = [trial for trial in self._interrupted if trial is not same]
+        self._interrupted = deque([same] if same is not None else [])
+        number = same.record.number if same is not None else self._optuna.next_number
         self._spared.add(number)
+        if same is None:
+            self._start(self._optuna.ask(params))
         self.run(executor, Limits(max_trials=0))
+        self._interrupted.extend(others)
         return self.records[number]
 
     def should_stop(self, task_id: str, step: int, metrics: Mapping[str, float]) -> bool:
@@ -117,8 +132,13 @@ class StudyDriver:
             if active is not None:
                 self._submit(executor, active, active.waiting.popleft())
             elif self._interrupted:
-                self._activate(self._interrupted.popleft())
-            elif self._optuna.next_number >= limits.max_trials or time.monotonic() >= limits.deadline:
+                trial = self._interrupted.popleft()
+                self._runs.resume_trial(trial)
+                self._activate(trial)
+            elif (
+                self._optuna.next_number - self._failed_before >= limits.max_trials
+                or time.monotonic() >= limits.deadline
+            ):
                 return
             else:
                 proposed = self._optuna.ask()
@@ -133,7 +153,7 @@ class StudyDriver:
         trial = self._runs.begin_trial(record)
         self.records[record.number] = record
         self._progress.trial_started(record)
-        twin = next((r for r in self._finished() if r.trial_key_hash == record.trial_key_hash), None)
+        twin = next((r for r in self._answers(record) if r.trial_key_hash == record.trial_key_hash), None)
         if twin is None:
             self._activate(trial)
         else:
@@ -141,8 +161,13 @@ class StudyDriver:
             self._conclude(trial, {**answer, "answered_by": twin.number})
         return record.number
 
-    def _finished(self) -> Iterator[TrialRecord]:
-        return (record for record in self.records.values() if record.state != "running" and record.answered_by is None)
+    def _answers(self, asked: TrialRecord) -> Iterator[TrialRecord]:
+        """Yield the trials whose result may stand for another: complete ones, pruned ones too where pruning is meant.
+
+        A trial that failed says nothing about its configuration; the cause may be gone by now.
+        """
+        states = ("complete",) if asked.number in self._spared else ("complete", "pruned")
+        return (trial for trial in self.records.values() if trial.state in states and trial.answered_by is None)
 
     def _activate(self, trial: TrialRun) -> None:
         done = {index: fold for index, fold in trial.record.folds.items() if fold.metrics}
@@ -195,6 +220,7 @@ class StudyDriver:
             self._end(executor, active, fold_idx, "pruned", f"fold {fold_idx} was pruned")
         else:
             log = self._project.paths.fold(number, fold_idx).log
+            self._runs.keep_log(active.run, fold_idx, log)
             self._end(executor, active, fold_idx, "failed", f"fold {fold_idx}: {outcome.message} (log: {log})")
 
     def _take_result(self, executor: Executor, active: _ActiveTrial, fold_idx: int, result: TrainingResult) -> None:
@@ -226,8 +252,9 @@ class StudyDriver:
     def _end(self, executor: Executor, active: _ActiveTrial, fold_idx: int | None, state: str, reason: str) -> None:
         """End a trial before its last fold: its other folds are cancelled, and their runs ended."""
         del self._active[active.number]
-        for index in sorted(active.running):
-            if index != fold_idx:
+        unfinished = {i for i in active.run.fold_run_ids if i not in active.folds or not active.folds[i].metrics}
+        for index in sorted(unfinished):
+            if index in active.running and index != fold_idx:
                 executor.cancel(f"{active.number}/{index}")
             status: RunStatus = "FAILED" if state == "failed" and index == fold_idx else "KILLED"
             self._runs.end_fold(active.run, index, reason, status)
@@ -241,11 +268,12 @@ class StudyDriver:
         self.records[record.number] = trial.record = record
         self._runs.complete_trial(trial)
         self._progress.trial_finished(record, self.best)
-
-    def _interrupt(self) -> None:
-        for active in self._active.values():
-            self._runs.interrupt_trial(active.run)
-        self._runs.interrupt_study()
+        self._failures = self._failures + 1 if record.state == "failed" else 0
+        if self._failures == FAILURES_IN_A_ROW and self.best is None:
+            raise ExecutionError(
+                f"the last {FAILURES_IN_A_ROW} trials failed and none ever completed, so no more are tried; "
+                f"mend the cause and give the same command again: {record.failure}"
+            )
 
 
 def _numbers(task_id: str) -> tuple[int, int]:

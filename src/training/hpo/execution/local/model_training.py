@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from infrastructure.errors import ExecutionError
 from infrastructure.naming.keys import refit_key_hash
+from training.execution.mlflow_setup import ended_on_error
 from training.execution.result import TrainingResult, read_result
 from training.execution.task import TrainingTask
 from training.hpo.execution.local.workers import make_executor
@@ -71,12 +72,13 @@ def train_model(project: Project, number: int | None, protocol: Protocol, progre
     progress.training_started(f"{run.name} with trial {trial.record.number}: {state}")
     if not run.is_done:
         task = _task(project, trial, protocol, key)
-        result = _train(project, task, model_runs, run)
-        model_runs.complete(run, result, task.params, task.paths)
+        with ended_on_error():
+            result = _train(project, task, model_runs, run)
+            model_runs.complete(run, result, task.params, task.paths)
     name = project.config.mlflow.registered_model_name or project.config.hpo.study_name
-    version = model_runs.register(run, name) if protocol.register and model_runs.can_serve else ""
+    version = model_runs.register(run, name) if protocol.register else ""
     if protocol.register and not version:
-        progress.message(f"{run.name}: not registered, since train.yaml names no predict function to serve it with")
+        progress.message(f"{run.name}: not registered, since it was trained without a predict function and data to try")
     return ModelResult(
         run_id=run.run_id,
         run_name=run.name,
@@ -111,13 +113,9 @@ def _train(project: Project, task: TrainingTask, model_runs: ModelRuns, run: Mod
     found = read_result(task.paths.result, task.key_hash)
     if found is not None and task.paths.model.is_dir():
         return found
-    try:
-        with make_executor(project, lambda *_: False) as executor:
-            executor.submit(task.as_task())
-            (outcome,) = executor.wait()
-    except BaseException:
-        model_runs.fail(run, "interrupted", "KILLED")
-        raise
+    with make_executor(project, lambda *_: False) as executor:
+        executor.submit(task.as_task())
+        (outcome,) = executor.wait()
     result = read_result(task.paths.result, task.key_hash)
     if outcome.state != "done" or result is None:
         model_runs.fail(run, outcome.message, "FAILED")

@@ -9,6 +9,7 @@ from pathlib import Path
 from infrastructure.errors import ExecutionError
 from training.data.datasets import load_dataset
 from training.data.folds import make_folds, read_folds, write_folds
+from training.execution.mlflow_setup import ended_on_error
 from training.hpo.execution.explain import new_study_note
 from training.hpo.execution.local.driver import Limits, StudyDriver
 from training.hpo.execution.local.workers import make_executor
@@ -32,12 +33,13 @@ def sweep(
     """
     project = open_project(config_dir, overrides, resume=resume)
     show = progress or Progress()
-    driver, runs = open_study(project, show)
     timeout = project.config.hpo.timeout
     deadline = time.monotonic() + timeout if timeout is not None else float("inf")
-    with make_executor(project, driver.should_stop) as executor:
-        driver.run(executor, Limits(project.config.hpo.max_trials, deadline))
-    return close_study(project, driver, runs)
+    with ended_on_error():
+        driver, runs = open_study(project, show)
+        with make_executor(project, driver.should_stop) as executor:
+            driver.run(executor, Limits(project.config.hpo.max_trials, deadline))
+        return close_study(project, driver, runs)
 
 
 def open_study(project: Project, progress: Progress) -> tuple[StudyDriver, StudyRuns]:
