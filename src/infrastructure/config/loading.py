@@ -90,11 +90,6 @@ def load_naming_config(config_dir: Path, environ: Mapping[str, str] | None = Non
     return load_section(NAMING, config_dir, environ)
 
 
-def load_paths_config(config_dir: Path, environ: Mapping[str, str] | None = None) -> PathsConfig:
-    """Read `paths.yaml`, the defaults if there is none; raise ConfigError with all its faults."""
-    return load_section(PATHS, config_dir, environ)
-
-
 def load_section(section: Section[ConfigT], config_dir: Path, environ: Mapping[str, str] | None = None) -> ConfigT:
     """Read one file of a config folder alone; raise ConfigError with all its faults."""
     loader = _Loader(config_dir, os.environ if environ is None else environ)

@@ -31,9 +31,3 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
 def write_json_atomic(path: Path, value: JsonValue) -> None:
     """Write a value as JSON, whole or not at all. Raises ValueError for NaN and infinities."""
     write_bytes_atomic(path, json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
-
-
-def read_json(path: Path) -> JsonValue:
-    """Read a JSON file. Raises OSError if it isn't there, and ValueError if it isn't JSON."""
-    value: JsonValue = json.loads(path.read_bytes())
-    return value

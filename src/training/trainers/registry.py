@@ -40,11 +40,6 @@ _TRAINERS: Final[Mapping[str, _Entry]] = MappingProxyType(
 )
 
 
-def trainer_names() -> tuple[str, ...]:
-    """Return the names of the trainers."""
-    return tuple(_TRAINERS)
-
-
 def trainer_module(name: str) -> str:
     """Return the module of a trainer, for a process that imports it ahead of the work."""
     return _TRAINERS[name].module

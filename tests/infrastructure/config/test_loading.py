@@ -12,7 +12,6 @@ from infrastructure.config.loading import (
     ProjectConfig,
     load_mlflow_config,
     load_naming_config,
-    load_paths_config,
     load_project_config,
 )
 from infrastructure.config.schema import MlflowConfig, NamingConfig, PathsConfig
@@ -262,14 +261,11 @@ def test_sections_alone(config: Path) -> None:
     """Each optional file can be read alone, and is the defaults where it is missing."""
     assert load_mlflow_config(config) == MlflowConfig()
     assert load_naming_config(config.parent / "nowhere") == NamingConfig()
-    assert load_paths_config(config) == PathsConfig()
     (config / "mlflow.yaml").write_text("experiment_name: ${env:E}\n")
     assert load_mlflow_config(config, {"E": "e"}).experiment_name == "e"
-    (config / "paths.yaml").write_text("\noutput_dirs: x\n")
-    with pytest.raises(
-        ConfigError, match=r"^config/paths.yaml:2 output_dirs: unknown key; did you mean 'output_dir'\?$"
-    ):
-        load_paths_config(config)
+    (config / "naming.yaml").write_text("\nprojects: x\n")
+    with pytest.raises(ConfigError, match=r"^config/naming.yaml:2 projects: unknown key; did you mean 'project'\?$"):
+        load_naming_config(config)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

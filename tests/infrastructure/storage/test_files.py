@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from infrastructure.storage.files import read_json, write_bytes_atomic, write_json_atomic
+from infrastructure.storage.files import write_bytes_atomic, write_json_atomic
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,7 +22,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "fsync", no_space)
     with pytest.raises(OSError, match="No space"):
         write_bytes_atomic(path, b"half")
-    assert read_json(path) == {"a": 1}
+    assert json.loads(path.read_bytes()) == {"a": 1}
 
 
 def test_nan_is_refused(tmp_path: Path) -> None:
