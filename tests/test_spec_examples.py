@@ -13,6 +13,7 @@ from infrastructure.tracking.mlflow import runs
 from infrastructure.tracking.mlflow.session import current_session
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 from tests.conftest import REPOSITORY, MakeProject
+from tests.test_conventions import spelled_by_hand
 
 SPEC = REPOSITORY / "docs" / "mlflow-setup-layering.md"
 BLOCKS = [
@@ -125,7 +126,11 @@ def test_hash_retrieval(names: dict[str, object]) -> None:
 
 
 def test_hash_retrieval_by_hand(names: dict[str, object]) -> None:
-    """Pattern 2, incorrect: a manual look at the tags misses what the utility finds."""
+    """Pattern 2, incorrect: in Assay's code the check refuses it and says what to call; elsewhere it misses a study."""
+    assert spelled_by_hand(example(7)) == [
+        "line 3: tag key 'code.study_key_hash' is spelled by hand; "
+        "call infrastructure.tracking.mlflow.hash_utils.get_or_compute_study_key_hash()"
+    ]
     setup_mlflow("e", str(names["config_dir"]))
     run_id = runs.create_run("e", "old study", {"code.grouping.study_key_hash": "0" * 64}, None).info.run_id
     manual = {**names, "client": current_session().client, "run_id": run_id}
