@@ -134,6 +134,11 @@ class OptunaStudy:
         """Take in a fold's final objective, and tell whether the trial is denied its remaining folds."""
         return self._report(self._trials, number, fold_idx, value)
 
+    def is_hopeless(self, number: int) -> bool:
+        """Tell whether a trial is denied its remaining folds, as things stand."""
+        frozen = self._trials.get_trials(deepcopy=False)[number]
+        return Trial(self._trials, frozen._trial_id).should_prune()
+
     def _report(self, study: optuna.Study, number: int, step: int, value: float) -> bool:
         frozen = study.get_trials(deepcopy=False)[number]
         trial = Trial(study, frozen._trial_id)

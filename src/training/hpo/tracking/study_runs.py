@@ -25,7 +25,7 @@ from training.execution.result import TrainingResult
 from training.hpo.records import FoldRecord, TrialRecord
 from training.hpo.tracking.context import HpoContext
 
-__all__ = ["RunStatus", "StudyRuns", "TrialRun", "common_tags", "find_study_run", "stored_trials"]
+__all__ = ["StudyRuns", "TrialRun", "common_tags", "find_study_run", "stored_trials"]
 
 
 @dataclass
@@ -146,6 +146,7 @@ class StudyRuns:
         create_training_mlflow_run(
             current_session().experiment_name, self._name(tags.STAGE_TRIAL, trial.record), run_id=trial.run_id
         )
+        runs.write_run(trial.run_id, RunContent(params=params_as_text(trial.record.params)))
 
     def keep_log(self, trial: TrialRun, fold_idx: int, log: Path) -> None:
         """Keep what the worker of a fold printed with the fold's run."""

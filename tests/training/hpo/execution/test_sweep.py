@@ -145,17 +145,44 @@ def test_interrupted_command_says_how_to_go_on(make_project: MakeProject) -> Non
     assert {run.status for run in running} == {"FINISHED"}
 
 
-def test_finished_configurations_are_answered(make_project: MakeProject) -> None:
-    """A space of three points and eight trials: three trainings, five answers from the record."""
-    choices = {"x": {"type": "choice", "values": [0.1, 0.2, 0.9]}}
-    config_dir = make_project(hpo={"search_space": choices, "max_trials": 8, "cv": {"type": "holdout"}})
-    result = sweep(config_dir)
-    assert len(calls(config_dir)) == len({trial.trial_key_hash for trial in result.trials}) == 3
+@pytest.mark.parametrize("workers", [1, 2])
+def test_finished_configurations_are_answered(make_project: MakeProject, workers: int) -> None:
+    """A space of 12 points and 40 trials: 12 trainings, 28 answers from the record, whoever trains them."""
+    space = {
+        "x": {"type": "choice", "values": [0.1, 0.2, 0.9]},
+        "y": {"type": "choice", "values": ["a", "b", "c", "d"]},
+    }
+    config_dir = make_project(hpo={"search_space": space, "max_trials": 40, "cv": {"type": "holdout"}, "seed": 1})
+    result = sweep(config_dir, [f"hpo.workers={workers}"])
+    trained = {(call["x"], call["y"]) for call in calls(config_dir)}
+    assert len(calls(config_dir)) == len(trained) == len({trial.trial_key_hash for trial in result.trials}) == 12
+    assert {trial.state for trial in result.trials} == {"complete"}
     answered = [trial for trial in result.trials if trial.answered_by is not None]
-    assert len(answered) == 5
+    assert (len(result.trials), len(answered)) == (40, 28)
     for trial in answered:
         assert trial.answered_by is not None
-        assert trial.value == result.trials[trial.answered_by].value
+        twin = result.trials[trial.answered_by]
+        assert (trial.params, trial.value, twin.answered_by) == (twin.params, twin.value, None)
+
+
+def test_a_configuration_at_work_is_waited_for(make_project: MakeProject) -> None:
+    """Of trials with one configuration that are proposed at the same time, one is trained and the others answered."""
+    config_dir = make_project(hpo={"search_space": {"x": {"type": "choice", "values": [0.1]}}, "max_trials": 4})
+    result = sweep(config_dir, ["hpo.workers=4"])
+    assert len(calls(config_dir)) == 2
+    assert [trial.answered_by for trial in result.trials] == [None, 0, 0, 0]
+
+
+def test_interrupted_trial_is_answered_too(make_project: MakeProject) -> None:
+    """A trial that was cut short, and whose configuration another one has finished since, isn't trained."""
+    config_dir = make_project(hpo={"search_space": {"x": {"type": "choice", "values": [0.1]}}, "max_trials": 2})
+    first = sweep(config_dir)
+    client = current_session().client
+    (second,) = [run for run in stage(tags.STAGE_TRIAL) if run.tags[tags.TRIAL_NUMBER] == "1"]
+    client.delete_tag(second.run_id, tags.DONE)
+    again = sweep(config_dir)
+    assert again.trials == first.trials
+    assert len(calls(config_dir)) == 2
 
 
 @pytest.mark.parametrize(
@@ -285,6 +312,20 @@ def test_hopeless_trials_lose_their_folds(make_project: MakeProject) -> None:
     assert len(calls(config_dir)) == 16 - len(pruned)
     statuses = {run.name[-4:]: run.status for run in stage(tags.STAGE_TRIAL)}
     assert all(statuses[f"{trial.number:04d}"] == "KILLED" for trial in pruned)
+
+
+def test_hopeless_trial_stays_hopeless(make_project: MakeProject) -> None:
+    """A driver that is killed before it wrote that a trial is pruned doesn't give it its remaining folds."""
+    config_dir = make_project(hpo={"fold_pruner": {"type": "aggressive"}, "max_trials": 8})
+    result = sweep(config_dir)
+    pruned = next(trial for trial in result.trials if trial.state == "pruned")
+    (run,) = [run for run in stage(tags.STAGE_TRIAL) if run.tags[tags.TRIAL_NUMBER] == str(pruned.number)]
+    current_session().client.delete_tag(run.run_id, tags.DONE)
+    shutil.rmtree(config_dir.parent / "outputs")
+    before = len(calls(config_dir))
+    again = sweep(config_dir)
+    assert again.trials == result.trials
+    assert len(calls(config_dir)) == before
 
 
 def test_several_workers_do_the_same_work(make_project: MakeProject) -> None:

@@ -25,7 +25,7 @@ from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import Project
 from training.hpo.records import FoldRecord, TrialRecord
 from training.hpo.study import OptunaStudy, best_record
-from training.hpo.tracking.study_runs import RunStatus, StudyRuns, TrialRun
+from training.hpo.tracking.study_runs import StudyRuns, TrialRun
 
 FAILURES_IN_A_ROW: Final = 3
 
@@ -64,6 +64,7 @@ class StudyDriver:
         self._optuna = OptunaStudy(project.config.hpo, project.context.study_key_hash, fold_count)
         self._active: dict[int, _ActiveTrial] = {}
         self._interrupted: deque[TrialRun] = deque()
+        self._twins: list[TrialRun] = []
         self._spared: set[int] = set()
         self._failures = 0
         self._failed_before = 0
@@ -106,7 +107,9 @@ class StudyDriver:
         number = same.record.number if same is not None else self._optuna.next_number
         self._spared.add(number)
         if same is None:
-            self._start(self._optuna.ask(params))
+            proposed = self._optuna.ask(params)
+            assert proposed is not None, "a trial with given hyperparameters can't be out of points"
+            self._start(executor, proposed)
         self.run(executor, Limits(max_trials=0))
         self._interrupted.extend(others)
         return self.records[number]
@@ -134,7 +137,10 @@ class StudyDriver:
             elif self._interrupted:
                 trial = self._interrupted.popleft()
                 self._runs.resume_trial(trial)
-                self._activate(trial)
+                self._take_up(executor, trial)
+            elif (twin := next((trial for trial in self._twins if not self._is_at_work(trial)), None)) is not None:
+                self._twins.remove(twin)
+                self._take_up(executor, twin)
             elif (
                 self._optuna.next_number - self._failed_before >= limits.max_trials
                 or time.monotonic() >= limits.deadline
@@ -145,21 +151,34 @@ class StudyDriver:
                 if proposed is None:
                     self._progress.message("every point of the grid has been tried")
                     return
-                self._start(proposed)
+                self._start(executor, proposed)
 
-    def _start(self, record: TrialRecord | None) -> int:
-        """Begin a proposed trial, or answer it from the record of a finished one with the same key."""
-        assert record is not None, "a trial with given hyperparameters can't be out of points"
+    def _start(self, executor: Executor, record: TrialRecord) -> None:
+        """Begin a proposed trial."""
         trial = self._runs.begin_trial(record)
         self.records[record.number] = record
         self._progress.trial_started(record)
-        twin = next((r for r in self._answers(record) if r.trial_key_hash == record.trial_key_hash), None)
-        if twin is None:
-            self._activate(trial)
-        else:
+        self._take_up(executor, trial)
+
+    def _take_up(self, executor: Executor, trial: TrialRun) -> None:
+        """Answer a trial from the record of a finished one with the same key, or set it to work.
+
+        While a trial with the same key is at work, this one waits for it.
+        """
+        twin = next((r for r in self._answers(trial.record) if r.trial_key_hash == trial.record.trial_key_hash), None)
+        if twin is not None:
+            self._end_folds(trial, f"answered by trial {twin.number}")
             answer = {"state": twin.state, "value": twin.value, "folds": twin.folds, "failure": twin.failure}
             self._conclude(trial, {**answer, "answered_by": twin.number})
-        return record.number
+        elif self._is_at_work(trial):
+            self._twins.append(trial)
+        else:
+            self._activate(executor, trial)
+
+    def _is_at_work(self, trial: TrialRun) -> bool:
+        """Tell whether folds of this trial's configuration are being trained."""
+        key = trial.record.trial_key_hash
+        return any(active.run.record.trial_key_hash == key for active in self._active.values())
 
     def _answers(self, asked: TrialRecord) -> Iterator[TrialRecord]:
         """Yield the trials whose result may stand for another: complete ones, pruned ones too where pruning is meant.
@@ -169,12 +188,14 @@ class StudyDriver:
         states = ("complete",) if asked.number in self._spared else ("complete", "pruned")
         return (trial for trial in self.records.values() if trial.state in states and trial.answered_by is None)
 
-    def _activate(self, trial: TrialRun) -> None:
+    def _activate(self, executor: Executor, trial: TrialRun) -> None:
+        """Set a trial to work on the folds that it lacks; one that was cut short is first judged by those it has."""
         done = {index: fold for index, fold in trial.record.folds.items() if fold.metrics}
         waiting = deque(index for index in range(self._fold_count) if index not in done)
-        self._active[trial.record.number] = _ActiveTrial(trial, waiting, folds=dict(done))
-        if not waiting:
-            self._complete_if_whole(self._active[trial.record.number])
+        active = _ActiveTrial(trial, waiting, folds=dict(done))
+        self._active[active.number] = active
+        if done:
+            self._judge(executor, active, hopeless=self._optuna.is_hopeless(active.number))
 
     def _submit(self, executor: Executor, active: _ActiveTrial, fold_idx: int) -> None:
         task = self._task(active.run.record, fold_idx)
@@ -236,31 +257,33 @@ class StudyDriver:
         active.running.discard(fold_idx)
         self._runs.complete_fold(active.run, fold_idx, result, fold)
         self._progress.fold_finished(active.number, fold_idx, value, result.seconds)
-        hopeless = self._optuna.should_stop_trial(active.number, fold_idx, value)
+        self._judge(executor, active, hopeless=self._optuna.should_stop_trial(active.number, fold_idx, value))
+
+    def _judge(self, executor: Executor, active: _ActiveTrial, *, hopeless: bool) -> None:
+        """End a trial that has all its folds, or that the fold pruner denies the rest."""
         if hopeless and (active.waiting or active.running) and active.number not in self._spared:
             self._end(executor, active, None, "pruned", f"hopeless after {len(active.folds)} folds")
-        else:
-            self._complete_if_whole(active)
-
-    def _complete_if_whole(self, active: _ActiveTrial) -> None:
-        if active.waiting or active.running:
-            return
-        del self._active[active.number]
-        value = self._optuna.mean_value(active.folds)
-        self._conclude(active.run, {"state": "complete", "value": value, "folds": active.folds})
+        elif not (active.waiting or active.running):
+            del self._active[active.number]
+            value = self._optuna.mean_value(active.folds)
+            self._conclude(active.run, {"state": "complete", "value": value, "folds": active.folds})
 
     def _end(self, executor: Executor, active: _ActiveTrial, fold_idx: int | None, state: str, reason: str) -> None:
         """End a trial before its last fold: its other folds are cancelled, and their runs ended."""
         del self._active[active.number]
-        unfinished = {i for i in active.run.fold_run_ids if i not in active.folds or not active.folds[i].metrics}
-        for index in sorted(unfinished):
-            if index in active.running and index != fold_idx:
-                executor.cancel(f"{active.number}/{index}")
-            status: RunStatus = "FAILED" if state == "failed" and index == fold_idx else "KILLED"
-            self._runs.end_fold(active.run, index, reason, status)
+        for index in active.running - {fold_idx}:
+            executor.cancel(f"{active.number}/{index}")
+        active.run.record = active.run.record.model_copy(update={"folds": active.folds})
+        self._end_folds(active.run, reason, fold_idx if state == "failed" else None)
         whole = {index: fold for index, fold in active.folds.items() if fold.metrics}
         value = self._optuna.mean_value(whole) if whole else None
         self._conclude(active.run, {"state": state, "value": value, "folds": active.folds, "failure": reason})
+
+    def _end_folds(self, trial: TrialRun, reason: str, failed_fold: int | None = None) -> None:
+        """End the runs of a trial's folds that were begun and came to nothing."""
+        for index in sorted(trial.fold_run_ids):
+            if index not in trial.record.folds or not trial.record.folds[index].metrics:
+                self._runs.end_fold(trial, index, reason, "FAILED" if index == failed_fold else "KILLED")
 
     def _conclude(self, trial: TrialRun, ending: Mapping[str, object]) -> None:
         """Tell the sampler how a trial ended, then write it."""
