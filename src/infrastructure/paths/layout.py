@@ -40,15 +40,17 @@ class TaskPaths:
 
 @dataclass(frozen=True)
 class StudyPaths:
-    """The files of one study, below `<output_dir>/<first 16 digits of its key hash>`."""
+    """The files of one study, below `<output_dir>/<first 16 digits of its key>`, with `-2` for a second variant."""
 
     output_dir: Path
     study_key_hash: str
+    variant: int = 1
 
     @property
     def folder(self) -> Path:
         """The study's own folder; its name is of its key alone, so no configured name can lead elsewhere."""
-        return self.output_dir / self.study_key_hash[:16]
+        name = self.study_key_hash[:16]
+        return self.output_dir / (name if self.variant == 1 else f"{name}-{self.variant}")
 
     @property
     def folds(self) -> Path:

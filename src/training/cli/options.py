@@ -35,6 +35,12 @@ def workers_option(function: F) -> F:
     return click.option("--workers", type=int, help="Folds at a time, each in its own process.")(function)
 
 
+def force_option(function: F) -> F:
+    """Add `--force` to a command."""
+    text = "Start over beside what the tracking store has, which is kept."
+    return click.option("--force", is_flag=True, help=text)(function)
+
+
 def with_shortcuts(overrides: tuple[str, ...], **shortcuts: object) -> list[str]:
     """Return the overrides with `section__key=value` shortcuts added for those that were given."""
     given = [f"{name.replace('__', '.')}={value}" for name, value in shortcuts.items() if value is not None]

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from training.cli.options import project_options, step
+from training.cli.options import force_option, project_options, step
 
 
 @click.command()
 @project_options
 @click.option("--trial", type=int, help="The trial to refit; by default the best.")
-def command(config_dir: Path | None, overrides: tuple[str, ...], trial: int | None) -> None:
+@force_option
+def command(config_dir: Path | None, overrides: tuple[str, ...], trial: int | None, *, force: bool) -> None:
     """Train the best trial on all training data, test it, and register its model as champion."""
-    step("training.cli.steps:run_refit")(config_dir=config_dir, overrides=overrides, trial=trial)
+    step("training.cli.steps:run_refit")(config_dir=config_dir, overrides=overrides, trial=trial, force=force)

@@ -6,17 +6,20 @@ from pathlib import Path
 
 import click
 
-from training.cli.options import project_options, step, with_shortcuts, workers_option
+from training.cli.options import force_option, project_options, step, with_shortcuts, workers_option
 
 
 @click.command()
 @project_options
 @workers_option
 @click.option("--max-trials", type=int, help="Trials of the study in all.")
-def command(config_dir: Path | None, overrides: tuple[str, ...], workers: int | None, max_trials: int | None) -> None:
+@force_option
+def command(
+    config_dir: Path | None, overrides: tuple[str, ...], workers: int | None, max_trials: int | None, *, force: bool
+) -> None:
     """Run the whole way: sweep with cross-validation, refit of the best, final training.
 
     What the tracking store has already is not done again.
     """
     chosen = with_shortcuts(overrides, hpo__workers=workers, hpo__max_trials=max_trials)
-    step("training.cli.steps:run_all")(config_dir=config_dir, overrides=chosen)
+    step("training.cli.steps:run_all")(config_dir=config_dir, overrides=chosen, force=force)

@@ -30,11 +30,11 @@ for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 
-def run_all(config_dir: Path | None, overrides: Sequence[str]) -> None:
+def run_all(config_dir: Path | None, overrides: Sequence[str], *, force: bool) -> None:
     """Sweep, refit, and train the final model; show the leaderboard and where everything is."""
     console = Console()
     with progress_on(console) as progress:
-        study = sweep(config_dir, overrides, progress=progress)
+        study = sweep(config_dir, overrides, force=force, progress=progress)
         champion = refit(config_dir, overrides, progress=progress)
         final = train(config_dir, overrides, progress=progress)
     console.print(leaderboard(study))
@@ -43,11 +43,11 @@ def run_all(config_dir: Path | None, overrides: Sequence[str]) -> None:
     show_ui_hint(console, config_dir)
 
 
-def run_sweep(config_dir: Path | None, overrides: Sequence[str]) -> None:
+def run_sweep(config_dir: Path | None, overrides: Sequence[str], *, force: bool) -> None:
     """Run a sweep and show its leaderboard."""
     console = Console()
     with progress_on(console) as progress:
-        study = sweep(config_dir, overrides, progress=progress)
+        study = sweep(config_dir, overrides, force=force, progress=progress)
     console.print(leaderboard(study))
 
 
@@ -66,19 +66,19 @@ def run_cv(config_dir: Path | None, overrides: Sequence[str], params: Sequence[s
     console.print(f"trial {record.number}: {record.value}  {show_params(record)}", markup=False, highlight=False)
 
 
-def run_refit(config_dir: Path | None, overrides: Sequence[str], trial: int | None) -> None:
+def run_refit(config_dir: Path | None, overrides: Sequence[str], trial: int | None, *, force: bool) -> None:
     """Refit a trial and show its model."""
     console = Console()
     with progress_on(console) as progress:
-        champion = refit(config_dir, overrides, trial=trial, progress=progress)
+        champion = refit(config_dir, overrides, trial=trial, force=force, progress=progress)
     show_model(console, "champion", champion)
 
 
-def run_train(config_dir: Path | None, overrides: Sequence[str], trial: int | None) -> None:
+def run_train(config_dir: Path | None, overrides: Sequence[str], trial: int | None, *, force: bool) -> None:
     """Train the final model and show it."""
     console = Console()
     with progress_on(console) as progress:
-        final = train(config_dir, overrides, trial=trial, progress=progress)
+        final = train(config_dir, overrides, trial=trial, force=force, progress=progress)
     show_model(console, "final model", final)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from training.cli.options import project_options, step, with_shortcuts, workers_option
+from training.cli.options import force_option, project_options, step, with_shortcuts, workers_option
 
 
 @click.command()
@@ -14,13 +14,16 @@ from training.cli.options import project_options, step, with_shortcuts, workers_
 @workers_option
 @click.option("--max-trials", type=int, help="Trials of the study in all.")
 @click.option("--timeout", type=float, help="Seconds after which no further trial is begun.")
+@force_option
 def command(
     config_dir: Path | None,
     overrides: tuple[str, ...],
     workers: int | None,
     max_trials: int | None,
     timeout: float | None,
+    *,
+    force: bool,
 ) -> None:
     """Run the study's trials, each cross-validated, going on where the tracking store ends."""
     chosen = with_shortcuts(overrides, hpo__workers=workers, hpo__max_trials=max_trials, hpo__timeout=timeout)
-    step("training.cli.steps:run_sweep")(config_dir=config_dir, overrides=chosen)
+    step("training.cli.steps:run_sweep")(config_dir=config_dir, overrides=chosen, force=force)

@@ -35,6 +35,11 @@ class RunRecord:
         """Whether the run itself says that everything of it was written."""
         return self.tags.get(tags.DONE) == "true"
 
+    @property
+    def variant(self) -> int:
+        """How often the work of this key had been started, this run included."""
+        return int(self.tags.get(tags.VARIANT, "1"))
+
 
 def _record(run: Run) -> RunRecord:
     return RunRecord(

@@ -16,14 +16,16 @@ def train(
     overrides: Sequence[str] = (),
     *,
     trial: int | None = None,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> ModelResult:
     """Train the final model with a trial's hyperparameters, by default the best one's.
 
-    It is registered, and becomes the champion, only with `train.final.register_model`. Raises ExecutionError if there
-    is no such trial, or if the training fails.
+    It is registered, and becomes the champion, only with `train.final.register_model`. A final training of the same
+    trial that the tracking store has is found, not trained, unless `force` asks for another one beside it. Raises
+    ExecutionError if there is no such trial, or if the training fails.
     """
     project = open_project(config_dir, overrides)
     final = project.config.train.final
     protocol = Protocol("final_training", final.params, final.include_validation, final.register_model)
-    return train_model(project, trial, protocol, progress or Progress())
+    return train_model(project, trial, protocol, progress or Progress(), force=force)

@@ -16,6 +16,7 @@ from infrastructure.tracking.mlflow.setup import setup_mlflow
 from training.hpo.search_space import grid
 from training.hpo.tracking.context import HpoContext
 from training.hpo.tracking.setup import setup_hpo_mlflow_run, study_run_name
+from training.hpo.tracking.study_runs import study_variant
 from training.metric_names import check_metrics
 from training.trainers.registry import check_params
 
@@ -60,10 +61,11 @@ def _check_sampler(config: ProjectConfig) -> list[str]:
 
 
 def open_project(
-    config_dir: str | Path | None = None, overrides: Sequence[str] = (), *, resume: bool = True
+    config_dir: str | Path | None = None, overrides: Sequence[str] = (), *, force: bool = False
 ) -> Project:
     """Load and check a project, set up MLflow, and identify its study; creates no run.
 
+    With `force` the study is to be started over, as a variant beside those that there are.
     Raises ConfigError with all faults of the configurations at once.
     """
     config = load_and_check(config_dir, overrides)
@@ -75,14 +77,15 @@ def open_project(
         study_name=config.hpo.study_name,
         output_dir=output_dir,
         run_id=time.strftime("%Y%m%d-%H%M%S"),
-        should_resume=resume,
-        checkpoint_enabled=resume,
+        should_resume=not force,
+        checkpoint_enabled=not force,
         data_config=config.data,
         hpo_config=config.hpo,
         train_config=config.train,
         config_dir=config.config_dir,
     )
+    variant = study_variant(context.study_key_hash, start_over=force)
     # Layer 2 read naming.yaml; overrides of it are known here alone.
-    context = replace(context, naming=config.naming)
+    context = replace(context, naming=config.naming, variant=variant)
     run_name = study_run_name(context)
-    return Project(config, context, run_name, StudyPaths(output_dir, context.study_key_hash))
+    return Project(config, context, run_name, StudyPaths(output_dir, context.study_key_hash, variant))

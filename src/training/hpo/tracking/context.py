@@ -15,6 +15,7 @@ class HpoContext:
 
     `run_id` names this invocation, for people; it is no MLflow run id. With `should_resume` off, a study of the same
     key is not looked for. With `checkpoint_enabled` off, finished folds that lie in `output_dir` are not used.
+    `variant` counts how often the study was begun: 1, and one more each time that it was started over.
     """
 
     backbone: str
@@ -27,6 +28,7 @@ class HpoContext:
     run_id: str
     should_resume: bool
     checkpoint_enabled: bool
+    variant: int = 1
 
     @property
     def study_key_hash(self) -> str:

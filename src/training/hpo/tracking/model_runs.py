@@ -40,6 +40,7 @@ class ModelRun:
     run_id: str
     name: str
     trial_key_hash: str
+    variant: int
     is_done: bool
 
 
@@ -51,14 +52,16 @@ class ModelRuns:
         self._predictor = predictor_of(config, root_dir)
         self._stage = stage
 
-    def find(self, key_hash: str) -> ModelRun | None:
-        """Return the run of the training with this key: the one that is done, else one that was begun."""
-        found = queries.find_runs({tags.REFIT_KEY: key_hash, tags.STAGE: self._stage})
-        for run in sorted(found, key=lambda run: not run.is_done):
-            return ModelRun(run.run_id, run.name, run.tags[tags.TRIAL_KEY], run.is_done)
-        return None
+    def find(self, key_hash: str, study_run_id: str) -> ModelRun | None:
+        """Return the study's run with this key: of the newest variant the one that is done, else one that was begun."""
+        wanted = {tags.REFIT_KEY: key_hash, tags.STAGE: self._stage, tags.LINEAGE_STUDY_RUN: study_run_id}
+        found = queries.find_runs(wanted)
+        if not found:
+            return None
+        run = max(found, key=lambda run: (run.variant, run.is_done))
+        return ModelRun(run.run_id, run.name, run.tags[tags.TRIAL_KEY], run.variant, run.is_done)
 
-    def begin(self, key_hash: str, trial: TrialRun, study_run_id: str) -> ModelRun:
+    def begin(self, key_hash: str, trial: TrialRun, study_run_id: str, variant: int) -> ModelRun:
         """Create the run, linked to its trial and study."""
         record = trial.record
         labels = RunLabels(
@@ -76,6 +79,7 @@ class ModelRuns:
                 **code_version_tags(self._context.root_dir),
                 tags.STAGE: self._stage,
                 tags.REFIT_KEY: key_hash,
+                tags.VARIANT: str(variant),
                 tags.TRIAL_KEY: record.trial_key_hash,
                 tags.REFIT_OF_TRIAL: trial.run_id,
                 tags.LINEAGE_STUDY_RUN: study_run_id,
@@ -83,7 +87,7 @@ class ModelRuns:
             parent_run_id=study_run_id if self._stage == tags.STAGE_REFIT else None,
             trial_number=record.number,
         )
-        return ModelRun(run_id, name, record.trial_key_hash, is_done=False)
+        return ModelRun(run_id, name, record.trial_key_hash, variant, is_done=False)
 
     def resume(self, run: ModelRun) -> None:
         """Take up a run that was begun and not done."""

@@ -25,7 +25,7 @@ from training.execution.result import TrainingResult
 from training.hpo.records import FoldRecord, TrialRecord
 from training.hpo.tracking.context import HpoContext
 
-__all__ = ["StudyRuns", "TrialRun", "common_tags", "find_study_run", "stored_trials"]
+__all__ = ["StudyRuns", "TrialRun", "common_tags", "find_study_run", "stored_trials", "study_variant"]
 
 
 @dataclass
@@ -184,13 +184,19 @@ class StudyRuns:
 
 
 def find_study_run(study_key_hash: str) -> queries.RunRecord | None:
-    """Return the run of the study with this key, or None; the legacy tag key is looked up too."""
+    """Return the run of the study with this key, of its newest variant, or None; the legacy tag key is read too."""
     wanted = {tags.STUDY_KEY: study_key_hash, tags.STAGE: tags.STAGE_SWEEP}
     found = queries.find_runs(wanted)
     if not found:
         legacy = queries.find_runs({tags.STUDY_KEY_LEGACY: study_key_hash})
         found = [run for run in legacy if tags.PARENT_RUN not in run.tags]
-    return found[-1] if found else None
+    return max(reversed(found), key=lambda run: run.variant, default=None)
+
+
+def study_variant(study_key_hash: str, *, start_over: bool) -> int:
+    """Return the variant of the study that is gone on with, or of the one that is begun."""
+    found = find_study_run(study_key_hash)
+    return 1 if found is None else found.variant + start_over
 
 
 def stored_trials(study_run_id: str, study_key_hash: str) -> dict[int, TrialRun]:
@@ -216,6 +222,7 @@ def _study_tags(context: HpoContext) -> dict[str, str]:
     return {
         tags.STAGE: tags.STAGE_SWEEP,
         tags.STUDY_NAME: context.study_name,
+        tags.VARIANT: str(context.variant),
         **tags.split_long(tags.STUDY_KEY_DOCUMENT, context.identity.document),
     }
 

@@ -63,6 +63,24 @@ def test_refit_is_found_not_trained(make_project: MakeProject) -> None:
     assert champion_version() == first.version
 
 
+def test_forced_refit_is_trained_beside_the_old_one(make_project: MakeProject) -> None:
+    """A refit that is forced is another run and version, found from then on; a study started over has its own."""
+    config_dir = make_project()
+    sweep(config_dir)
+    first = refit(config_dir)
+    count = len(calls(config_dir))
+    forced = refit(config_dir, force=True)
+    assert (forced.version, forced.reused, len(calls(config_dir))) == ("2", False, count + 1)
+    assert forced.run_id != first.run_id
+    found = refit(config_dir)
+    assert (found.run_id, found.reused) == (forced.run_id, True)
+    assert queries.get_run(first.run_id).is_done
+    sweep(config_dir, force=True)
+    of_variant = refit(config_dir)
+    assert of_variant.reused is False
+    assert of_variant.run_id not in {first.run_id, forced.run_id}
+
+
 def test_final_training_leaves_the_champion(make_project: MakeProject) -> None:
     """The final training has its own parameters over the trial's, and registers only when it is told to."""
     config_dir = make_project(final={"params": {"x": 0.31}})

@@ -336,13 +336,18 @@ def test_several_workers_do_the_same_work(make_project: MakeProject) -> None:
     assert len(stage(tags.STAGE_FOLD)) == 10
 
 
-def test_without_resume_a_second_study_begins(make_project: MakeProject) -> None:
-    """With resume off, the study of the same key is left alone and another one is run."""
+def test_forced_study_is_a_new_variant(make_project: MakeProject) -> None:
+    """A study that is started over is trained anew beside the old one, which is kept; from then on it is the study."""
     config_dir = make_project(hpo={"max_trials": 1})
-    first, second = sweep(config_dir), sweep(config_dir, resume=False)
+    first, second = sweep(config_dir), sweep(config_dir, force=True)
     assert first.study_key_hash == second.study_key_hash
-    assert first.run_id != second.run_id
+    assert params_of(first) == params_of(second)
     assert len(calls(config_dir)) == 4
+    assert {run.run_id: run.variant for run in stage(tags.STAGE_SWEEP)} == {first.run_id: 1, second.run_id: 2}
+    resumed = sweep(config_dir, ["hpo.max_trials=2"])
+    assert (resumed.run_id, len(calls(config_dir))) == (second.run_id, 6)
+    folders = {path.name for path in (config_dir.parent / "outputs").iterdir()}
+    assert folders == {first.study_key_hash[:16], f"{first.study_key_hash[:16]}-2"}
 
 
 def test_folds_are_written_once_and_kept(make_project: MakeProject) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -58,20 +59,28 @@ def chosen_trial(project: Project, number: int | None) -> tuple[str, TrialRun]:
     return study.run_id, trials[number]
 
 
-def train_model(project: Project, number: int | None, protocol: Protocol, progress: Progress) -> ModelResult:
-    """Train a trial's configuration under a protocol and keep its model, unless the store has it already."""
+def train_model(
+    project: Project, number: int | None, protocol: Protocol, progress: Progress, *, force: bool
+) -> ModelResult:
+    """Train a trial's configuration under a protocol and keep its model, unless the store has it already.
+
+    With `force` it is trained in any case, as a new variant beside what the store has.
+    """
     study_run_id, trial = chosen_trial(project, number)
     key = protocol.key_hash(trial.record.trial_key_hash)
     model_runs = ModelRuns(project.context, project.config.train, project.config.root_dir, protocol.stage)
-    run = model_runs.find(key)
-    if run is None:
-        run = model_runs.begin(key, trial, study_run_id)
+    task = _task(project, trial, protocol, key)
+    run = model_runs.find(key, study_run_id)
+    if run is None or force:
+        variant = 1 if run is None else run.variant + 1
+        run = model_runs.begin(key, trial, study_run_id, variant)
+        if force:
+            shutil.rmtree(task.folder, ignore_errors=True)
     elif not run.is_done:
         model_runs.resume(run)
     state = "the tracking store has it already" if run.is_done else "training"
     progress.training_started(f"{run.name} with trial {trial.record.number}: {state}")
     if not run.is_done:
-        task = _task(project, trial, protocol, key)
         with ended_on_error():
             result = _train(project, task, model_runs, run)
             model_runs.complete(run, result, task.params, task.paths)

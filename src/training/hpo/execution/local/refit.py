@@ -16,13 +16,15 @@ def refit(
     overrides: Sequence[str] = (),
     *,
     trial: int | None = None,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> ModelResult:
     """Refit a trial, by default the best one, and register its model with the alias `champion`.
 
-    A refit of the same trial that the tracking store has is found, not trained. Raises ExecutionError if there is no
+    A refit of the same trial that the tracking store has is found, not trained, unless `force` asks for another one
+    beside it. Raises ExecutionError if there is no
     such trial, or if the training fails.
     """
     project = open_project(config_dir, overrides)
     protocol = Protocol(stage="hpo_refit", params={}, include_validation=False, register=True)
-    return train_model(project, trial, protocol, progress or Progress())
+    return train_model(project, trial, protocol, progress or Progress(), force=force)

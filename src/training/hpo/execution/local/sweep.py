@@ -24,14 +24,15 @@ def sweep(
     config_dir: str | Path | None = None,
     overrides: Sequence[str] = (),
     *,
-    resume: bool = True,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> StudyResult:
     """Run the project's study up to `hpo.max_trials` trials, going on where its runs in the tracking store end.
 
+    With `force` it is started over as a new variant, and the old one is kept.
     Raises ConfigError for faulty configurations before any run exists, and ExecutionError if no trial completed.
     """
-    project = open_project(config_dir, overrides, resume=resume)
+    project = open_project(config_dir, overrides, force=force)
     show = progress or Progress()
     timeout = project.config.hpo.timeout
     deadline = time.monotonic() + timeout if timeout is not None else float("inf")
