@@ -47,7 +47,8 @@ def complete_training_run(
     run_id: str, result: TrainingResult, params: Mapping[str, object], tags: Mapping[str, str] | None = None
 ) -> None:
     """Write what came of a training, then that it is done."""
-    runs.complete_run(run_id, RunContent(params_as_text(params), metric_points(result), tags or {}))
+    all_tags = {tag_keys.DEVICE: result.device, **(tags or {})}
+    runs.complete_run(run_id, RunContent(params_as_text(params), metric_points(result), all_tags))
 
 
 def fail_training_run(run_id: str, reason: str, status: RunStatus = "FAILED") -> None:

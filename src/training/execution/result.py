@@ -12,7 +12,7 @@ from infrastructure.storage.files import write_bytes_atomic
 class TrainingResult(BaseModel):
     """Metrics of a finished training; `key_hash` says of which, `curve` holds the metrics after each step.
 
-    A metric may be NaN or infinite here; whoever reads it decides what that means.
+    `device` names what it ran on. A metric may be NaN or infinite here; whoever reads it decides what that means.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
@@ -22,6 +22,7 @@ class TrainingResult(BaseModel):
     test: dict[str, float] = {}
     curve: dict[int, dict[str, float]] = {}
     seconds: float = 0.0
+    device: str = "cpu"
 
     def write(self, path: Path) -> None:
         """Write the result, whole or not at all."""

@@ -96,6 +96,7 @@ def run_training_task(payload: Mapping[str, JsonValue], report: TaskReport) -> N
         test=_checked(fitted.test),
         curve=curve,
         seconds=time.monotonic() - started,
+        device=fitted.device,
     )
     result.write(task.paths.result)
 

@@ -49,10 +49,11 @@ class FitRequest:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What came of a training: metrics by name on the validation rows and on the test rows."""
+    """What came of a training on a `device`: metrics by name on the validation rows and on the test rows."""
 
     valid: dict[str, float] = field(default_factory=dict)
     test: dict[str, float] = field(default_factory=dict)
+    device: str = "cpu"
 
 
 class Trainer(Protocol):

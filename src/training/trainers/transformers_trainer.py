@@ -91,7 +91,11 @@ class TransformersTrainer:
             if request.model_dir is not None:
                 _save(model, tokenizer, request.data, params, request.model_dir)
             test = {} if request.test is None else evaluation.run(model, request.test)
-        return FitResult(valid=watcher.metrics, test=test)
+        return FitResult(valid=watcher.metrics, test=test, device=_device_name(model.device))
+
+
+def _device_name(device: torch.device) -> str:
+    return f"cuda {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
 
 
 def parsed_params(params: Mapping[str, JsonValue]) -> TransformersParams:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 import pandas as pd
 
 from infrastructure.config.schema import TrainConfig
 from infrastructure.naming import tags
-from infrastructure.naming.code_version import code_version_tags
 from infrastructure.naming.run_names import RunLabels, run_name
 from infrastructure.paths.layout import TaskPaths
 from infrastructure.tracking.mlflow import models, queries, runs
@@ -26,6 +24,7 @@ from training.execution.mlflow_setup import (
 )
 from training.execution.result import TrainingResult
 from training.hpo.tracking.context import HpoContext
+from training.hpo.tracking.environments import environment_tags
 from training.hpo.tracking.study_runs import TrialRun, common_tags
 from training.trainers.predictors import predictor_of
 
@@ -47,21 +46,22 @@ class ModelRun:
 class ModelRuns:
     """Writes and reads the runs of one stage of a study."""
 
-    def __init__(self, context: HpoContext, config: TrainConfig, root_dir: Path, stage: Stage) -> None:
+    def __init__(self, context: HpoContext, config: TrainConfig, stage: Stage, study_run_id: str) -> None:
         self._context = context
-        self._predictor = predictor_of(config, root_dir)
+        self._predictor = predictor_of(config, context.root_dir)
         self._stage = stage
+        self._study_run_id = study_run_id
 
-    def find(self, key_hash: str, study_run_id: str) -> ModelRun | None:
+    def find(self, key_hash: str) -> ModelRun | None:
         """Return the study's run with this key: of the newest variant the one that is done, else one that was begun."""
-        wanted = {tags.REFIT_KEY: key_hash, tags.STAGE: self._stage, tags.LINEAGE_STUDY_RUN: study_run_id}
+        wanted = {tags.REFIT_KEY: key_hash, tags.STAGE: self._stage, tags.LINEAGE_STUDY_RUN: self._study_run_id}
         found = queries.find_runs(wanted)
         if not found:
             return None
         run = max(found, key=lambda run: (run.variant, run.is_done))
         return ModelRun(run.run_id, run.name, run.tags[tags.TRIAL_KEY], run.variant, run.is_done)
 
-    def begin(self, key_hash: str, trial: TrialRun, study_run_id: str, variant: int) -> ModelRun:
+    def begin(self, key_hash: str, trial: TrialRun, variant: int) -> ModelRun:
         """Create the run, linked to its trial and study."""
         record = trial.record
         labels = RunLabels(
@@ -76,22 +76,27 @@ class ModelRuns:
             name,
             tags={
                 **common_tags(self._context),
-                **code_version_tags(self._context.root_dir),
+                **self._environment(),
                 tags.STAGE: self._stage,
                 tags.REFIT_KEY: key_hash,
                 tags.VARIANT: str(variant),
                 tags.TRIAL_KEY: record.trial_key_hash,
                 tags.REFIT_OF_TRIAL: trial.run_id,
-                tags.LINEAGE_STUDY_RUN: study_run_id,
+                tags.LINEAGE_STUDY_RUN: self._study_run_id,
             },
-            parent_run_id=study_run_id if self._stage == tags.STAGE_REFIT else None,
+            parent_run_id=self._study_run_id if self._stage == tags.STAGE_REFIT else None,
             trial_number=record.number,
         )
         return ModelRun(run_id, name, record.trial_key_hash, variant, is_done=False)
 
     def resume(self, run: ModelRun) -> None:
         """Take up a run that was begun and not done."""
-        create_training_mlflow_run(current_session().experiment_name, run.name, run_id=run.run_id)
+        create_training_mlflow_run(
+            current_session().experiment_name, run.name, tags=self._environment(), run_id=run.run_id
+        )
+
+    def _environment(self) -> dict[str, str]:
+        return environment_tags(self._context.root_dir, self._study_run_id)
 
     def complete(self, run: ModelRun, result: TrainingResult, params: Mapping[str, object], paths: TaskPaths) -> None:
         """Keep the model with its run, then what came of the training, then that it is done."""

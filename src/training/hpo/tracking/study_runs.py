@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import fmean, pstdev
 
 from infrastructure.naming import tags
-from infrastructure.naming.code_version import code_version_tags
 from infrastructure.naming.run_names import RunLabels, run_name
 from infrastructure.storage.files import write_bytes_atomic
 from infrastructure.tracking.mlflow import queries, runs
@@ -24,6 +23,7 @@ from training.execution.mlflow_setup import (
 from training.execution.result import TrainingResult
 from training.hpo.records import FoldRecord, TrialRecord
 from training.hpo.tracking.context import HpoContext
+from training.hpo.tracking.environments import environment_tags
 
 __all__ = ["StudyRuns", "TrialRun", "common_tags", "find_study_run", "stored_trials", "study_variant"]
 
@@ -44,18 +44,21 @@ class StudyRuns:
         self.context = context
         self.run_id = run_id
         self.is_new = is_new
+        self._environment: dict[str, str] = {}
 
     @classmethod
     def open(cls, context: HpoContext, name: str) -> StudyRuns:
         """Take up the study's run if the store has one and resuming is wanted; create it otherwise."""
         found = find_study_run(context.study_key_hash) if context.should_resume else None
-        code = {} if found else code_version_tags(context.root_dir)  # each trial has its own beside it
         run_id, _ = create_training_mlflow_run(
             current_session().experiment_name,
             name,
-            tags={**common_tags(context), **_study_tags(context), **code, tags.DONE: "false"},
+            tags={**common_tags(context), **_study_tags(context), tags.DONE: "false"},
             run_id=found.run_id if found else None,
         )
+        environment = environment_tags(context.root_dir, run_id)
+        if found is None:  # of a study that goes on, each trial has its own
+            runs.write_run(run_id, RunContent(tags=environment))
         return cls(context, run_id, is_new=found is None)
 
     def trial_runs(self) -> list[TrialRun]:
@@ -85,6 +88,7 @@ class StudyRuns:
 
     def begin_trial(self, record: TrialRecord) -> TrialRun:
         """Create a trial's run, with everything that its resumption needs."""
+        self._environment = environment_tags(self.context.root_dir, self.run_id)
         run_id, _ = create_training_mlflow_run(
             current_session().experiment_name,
             self._name(tags.STAGE_TRIAL, record),
@@ -92,7 +96,7 @@ class StudyRuns:
                 **common_tags(self.context),
                 tags.STAGE: tags.STAGE_TRIAL,
                 tags.TRIAL_KEY: record.trial_key_hash,
-                **code_version_tags(self.context.root_dir),
+                **self._environment,
                 **_record_tags(record),
             },
             parent_run_id=self.run_id,
@@ -111,6 +115,7 @@ class StudyRuns:
                 tags.STAGE: tags.STAGE_FOLD,
                 tags.TRIAL_KEY: trial.record.trial_key_hash,
                 tags.FOLD_KEY: fold_key,
+                **self._environment,
             },
             parent_run_id=trial.run_id,
             run_id=trial.fold_run_ids.get(fold_idx),
@@ -146,7 +151,9 @@ class StudyRuns:
         create_training_mlflow_run(
             current_session().experiment_name, self._name(tags.STAGE_TRIAL, trial.record), run_id=trial.run_id
         )
-        runs.write_run(trial.run_id, RunContent(params=params_as_text(trial.record.params)))
+        self._environment = environment_tags(self.context.root_dir, self.run_id)
+        content = RunContent(params=params_as_text(trial.record.params), tags=self._environment)
+        runs.write_run(trial.run_id, content)
 
     def keep_log(self, trial: TrialRun, fold_idx: int, log: Path) -> None:
         """Keep what the worker of a fold printed with the fold's run."""

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import optuna
 import pytest
 from tests.conftest import MakeProject, calls
 
@@ -22,6 +23,7 @@ from infrastructure.tracking.mlflow.setup import setup_mlflow
 from training.hpo.execution.local.cv import cv
 from training.hpo.execution.local.sweep import sweep
 from training.hpo.execution.results import StudyResult
+from training.hpo.tracking.environments import environment_of
 
 X = {"type": "uniform", "low": 0.0, "high": 1.0}
 
@@ -360,7 +362,7 @@ def test_folds_are_written_once_and_kept(make_project: MakeProject) -> None:
     sweep(config_dir, ["hpo.max_trials=2"])
     assert folds.read_text() == written
     names = {artifact.path for artifact in current_session().client.list_artifacts(result.run_id)}
-    assert names == {"folds.json"}
+    assert names == {"environments", "folds.json"}
 
 
 def test_results_on_disk_are_not_computed_again(make_project: MakeProject) -> None:
@@ -417,3 +419,16 @@ def test_faulty_configuration_makes_no_run(make_project: MakeProject) -> None:
         sweep(config_dir, ["hpo.objective.direction=up"])
     assert (config_dir.parent / "mlflow.db").read_bytes() == store
     assert not (config_dir.parent / "outputs").exists()
+
+
+def test_every_run_tells_its_environment(make_project: MakeProject) -> None:
+    """Study, trials and folds carry the fingerprint of what they ran on, which is kept once with the study's run."""
+    result = sweep(make_project(hpo={"max_trials": 2}))
+    runs = [*stage(tags.STAGE_SWEEP), *stage(tags.STAGE_TRIAL), *stage(tags.STAGE_FOLD)]
+    fingerprints = {run.tags[tags.EXEC_FINGERPRINT] for run in runs}
+    assert len(fingerprints) == 1
+    assert {run.tags[tags.DEVICE] for run in stage(tags.STAGE_FOLD)} == {"cpu"}
+    kept = environment_of(stage(tags.STAGE_FOLD)[0].tags, result.run_id)
+    assert kept["device"] == "cpu"
+    assert isinstance(kept["packages"], dict)
+    assert kept["packages"]["optuna"] == optuna.__version__

@@ -68,12 +68,12 @@ def train_model(
     """
     study_run_id, trial = chosen_trial(project, number)
     key = protocol.key_hash(trial.record.trial_key_hash)
-    model_runs = ModelRuns(project.context, project.config.train, project.config.root_dir, protocol.stage)
+    model_runs = ModelRuns(project.context, project.config.train, protocol.stage, study_run_id)
     task = _task(project, trial, protocol, key)
-    run = model_runs.find(key, study_run_id)
+    run = model_runs.find(key)
     if run is None or force:
         variant = 1 if run is None else run.variant + 1
-        run = model_runs.begin(key, trial, study_run_id, variant)
+        run = model_runs.begin(key, trial, variant)
         if force:
             shutil.rmtree(task.folder, ignore_errors=True)
     elif not run.is_done:

@@ -1,0 +1,85 @@
+"""What a training is executed with: the project's commit and changes, Python, packages, machine.
+
+It is kept beside the keys and is no part of them: the same study may go on with other software.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+
+from infrastructure.naming import tags
+from infrastructure.naming.keys import canonical_json
+
+
+@dataclass(frozen=True)
+class ExecFingerprint:
+    """The environment of a training as canonical JSON, and the commit that it is of, empty outside git."""
+
+    document: str
+    git_commit: str
+    git_dirty: bool
+
+    @property
+    def key_hash(self) -> str:
+        """The SHA-256 of the document, in 64 hex digits."""
+        return hashlib.sha256(self.document.encode()).hexdigest()
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The tags that a run of this environment carries."""
+        found = {tags.EXEC_FINGERPRINT: self.key_hash}
+        if self.git_commit:
+            found |= {tags.GIT_COMMIT: self.git_commit, tags.GIT_DIRTY: str(self.git_dirty).lower()}
+        return found
+
+
+def exec_fingerprint(root_dir: Path) -> ExecFingerprint:
+    """Return the environment as it is now.
+
+    Uncommitted changes of tracked files count by their SHA-256; files that git doesn't track don't count.
+    """
+    commit = _git(root_dir, "rev-parse", "HEAD").decode().strip()
+    changes = _git(root_dir, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD") if commit else b""
+    document = {
+        "git": {"commit": commit, "diff": hashlib.sha256(changes).hexdigest() if changes else ""},
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "packages": _packages(),
+    }
+    return ExecFingerprint(canonical_json(document).decode(), commit, bool(changes))
+
+
+@functools.cache
+def _packages() -> dict[str, str]:
+    return {distribution.name.lower(): distribution.version for distribution in distributions()}
+
+
+@functools.cache
+def _processor() -> str:
+    """Return the processor's name; which instructions it has decides the last bits of a result."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def _git(root_dir: Path, *arguments: str) -> bytes:
+    try:
+        done = subprocess.run(  # noqa: S603  fixed arguments
+            ["git", "-C", str(root_dir), *arguments],  # noqa: S607  the user's own git
+            capture_output=True,
+            check=False,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return b""
+    return done.stdout if done.returncode == 0 else b""

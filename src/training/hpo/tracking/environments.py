@@ -1,0 +1,36 @@
+"""What runs were executed with, kept once for each environment with the run of their study."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from infrastructure.naming import tags
+from infrastructure.naming.exec_fingerprint import ExecFingerprint, exec_fingerprint
+from infrastructure.tracking.mlflow import runs
+
+
+def environment_tags(root_dir: Path, study_run_id: str) -> dict[str, str]:
+    """Return the tags of a run that is executed here and now; what they stand for is kept with the study's run."""
+    fingerprint = exec_fingerprint(root_dir)
+    _keep(study_run_id, fingerprint)
+    return fingerprint.tags
+
+
+@functools.lru_cache
+def _keep(study_run_id: str, fingerprint: ExecFingerprint) -> None:
+    runs.log_text(study_run_id, fingerprint.document, _file(fingerprint.key_hash))
+
+
+def _file(key_hash: str) -> str:
+    return f"environments/{key_hash[:16]}.json"
+
+
+def environment_of(run_tags: dict[str, str], study_run_id: str) -> dict[str, JsonValue]:
+    """Return what a run with these tags was executed with; empty if the study's run doesn't keep it."""
+    text = runs.read_text(study_run_id, _file(run_tags.get(tags.EXEC_FINGERPRINT, "")))
+    found: dict[str, JsonValue] = json.loads(text) if text else {}
+    return {**found, "device": run_tags.get(tags.DEVICE, "")} if found else {}
