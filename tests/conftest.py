@@ -56,6 +56,12 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test a cache folder of its own, and leave the user's alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
 def fresh_mlflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Begin each test with MLflow unconfigured, and leave its process-wide settings as they were."""
     for name in [name for name in os.environ if name.startswith(("MLFLOW_", "AZUREML_"))]:

@@ -2,33 +2,57 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from blake3 import blake3
 
 from infrastructure.errors import IdentityError
+from infrastructure.naming.digest_cache import DigestCache
 
 
 def fingerprint(path: Path) -> str:
     """Return the BLAKE3 of a file, or of all files in a folder in order of their relative names, in 64 hex digits.
 
-    The same files in another folder have the same fingerprint; a file's own name counts only inside a folder.
-    Raises IdentityError if there is nothing at `path`.
+    The same files in another folder have the same fingerprint; a file's own name counts only inside a folder. The
+    second time a file costs a `stat`, unless it was changed. Raises IdentityError if there is nothing at `path`, or
+    something that can't be read.
     """
+    try:
+        return _fingerprint(path)
+    except OSError as error:
+        raise IdentityError(f"{error.filename or path} can't be read for a fingerprint: {error.strerror}") from error
+
+
+def _fingerprint(path: Path) -> str:
     if path.is_file():
-        return _file_digest(path).hex()
-    files = sorted((p for p in path.rglob("*") if p.is_file()), key=lambda p: p.relative_to(path).as_posix())
+        with DigestCache(path.parent) as cache:
+            return cache.digest(path, path.stat()).hex()
+    files = {file.relative_to(path).as_posix(): file for file in _files(path)}
     if not files:
         raise IdentityError(f"no data at {path}: a fingerprint needs a file, or a folder with files; check data.path")
     whole = blake3()
-    for file in files:
-        name = file.relative_to(path).as_posix().encode("utf-8", "surrogateescape")
-        whole.update(len(name).to_bytes(8, "big") + name + _file_digest(file))
+    with DigestCache(path) as cache:
+        for name, file in sorted(files.items()):
+            encoded = name.encode("utf-8", "surrogateescape")
+            whole.update(len(encoded).to_bytes(8, "big") + encoded)
+            whole.update(cache.digest(file, file.stat()))
     return whole.hexdigest()
 
 
-def _file_digest(path: Path) -> bytes:
-    return blake3(max_threads=blake3.AUTO).update_mmap(path).digest()
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, those behind links too; raise IdentityError for a link to where it lies in."""
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        for name in folders:
+            link = Path(parent, name)
+            if link.is_symlink() and Path(parent).resolve().is_relative_to(link.resolve()):
+                raise IdentityError(f"{link} links to a folder that it lies in, so its content has no end")
+        for name in names:
+            file = Path(parent, name)
+            if stat.S_ISREG(file.stat().st_mode):
+                yield file
 
 
 def backbone_identity(backbone: str, root_dir: Path) -> str:

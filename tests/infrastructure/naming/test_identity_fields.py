@@ -14,7 +14,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from infrastructure.config.schema import DataConfig, HpoConfig, TrainConfig, data, hpo, search_space, train
 from infrastructure.config.schema.base import is_identity
-from infrastructure.naming.keys import hash_document, identity_document
+from infrastructure.naming.keys import SCHEMA_V2, hash_document, identity_document
 
 CHOICE: dict[str, object] = {"type": "choice", "values": ["a", "b"]}
 EXAMPLES: dict[type[BaseModel], dict[str, object]] = {
@@ -166,3 +166,13 @@ def test_mapping_and_model_have_one_key(model: type[BaseModel]) -> None:
     backwards = dict(reversed(list(values.items())))
     keys = {hash_document(identity_document(model, each)) for each in (values, backwards, validated)}
     assert len(keys) == 1
+
+
+GOLDEN = {2: "c876cce193f898d9ce4dc705e329c27565e4eb018a4671775d8e15e08aa13e13"}
+"""By schema version: the hash of the identity of every example above, defaults included."""
+
+
+def test_what_keys_are_computed_from_is_frozen() -> None:
+    """A field that is added, dropped, or given another default changes keys, and so needs a new schema version."""
+    documents = {model.__name__: identity_document(model, EXAMPLES[model]) for model in MODELS}
+    assert hash_document(documents) == GOLDEN[SCHEMA_V2], "old studies would not be found: this is a new schema version"

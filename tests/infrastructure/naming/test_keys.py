@@ -11,9 +11,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from infrastructure.errors import IdentityError
-from infrastructure.naming.keys import StudyIdentity, canonical_json, hash_document, study_identity, trial_key_hash
+from infrastructure.naming.keys import (
+    StudyIdentity,
+    canonical_json,
+    fold_key_hash,
+    hash_document,
+    refit_key_hash,
+    study_identity,
+    trial_key_hash,
+)
 
 HPO: dict[str, object] = {
     "study_name": "a",
@@ -26,6 +35,8 @@ DATA: dict[str, object] = {"task": "classification", "content_hash": "0123456789
 GOLDEN_V2 = "6496a91e86fda3e0e90d74ba5d64bd301ccaa46240493105ba289d0d2a293fb3"
 GOLDEN_V1 = "d1a7a976ea3fc66929545aabb579fa406e50e6376d0ee659adbfff14411ae72d"
 GOLDEN_TRIAL = "20b17d5de0635e1e5c3963708668820563e36be7340262c2f763b7fc0225fdfd"
+GOLDEN_FOLD = "0d35b4d95fe5fa045dbeecb4b8c9637d0736d48a902ca8b64dde62f94f010cd5"
+GOLDEN_REFIT = "8a45ff51dde0f92c8551e48caec4c8d581d220c31f2fac8d834d718150f3d5bd"
 
 
 def identity(
@@ -46,6 +57,9 @@ def test_golden_vectors() -> None:
     assert identity().study_key_hash == GOLDEN_V2
     assert study_identity(DATA, HPO, None, "bert", Path()).study_key_hash == GOLDEN_V1
     assert trial_key_hash(GOLDEN_V2, {"learning_rate": 0.1 + 0.2, "n": 3, "name": "é", "on": True}) == GOLDEN_TRIAL
+    assert fold_key_hash(GOLDEN_TRIAL, 2) == GOLDEN_FOLD
+    protocol: dict[str, JsonValue] = {"stage": "hpo_refit", "include_validation": False, "params": {}}
+    assert refit_key_hash(GOLDEN_TRIAL, protocol) == GOLDEN_REFIT
 
 
 @pytest.mark.parametrize(
