@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from training.cli.options import step
+
+if TYPE_CHECKING:
+    from training.hpo.comparison import Comparison
 
 
 @click.command()
@@ -22,4 +26,16 @@ def command(one: str, two: str, config_dir: Path | None) -> None:
 
     ONE and TWO are config folders, ids or names of runs, or the beginning of a study's key hash.
     """
-    step("training.cli.steps:show_differences")(one=one, two=two, config_dir=config_dir)
+    folders = Path(one), Path(two)
+    if all(folder.is_dir() for folder in folders):
+        answer = step("training.hpo.comparison:compare_configs")(*folders)  # without MLflow, which takes seconds
+    else:
+        answer = step("training.hpo.execution.explain:compare")(one, two, config_dir)
+    found = cast("Comparison", answer)
+    for heading, part in (("these make another key", found.identity), ("these don't matter", found.other)):
+        if part:
+            click.echo(f"{heading}:")
+            for difference in part:
+                click.echo(f"  {difference}")
+    if not found.identity:
+        click.echo("the same key")

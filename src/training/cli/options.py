@@ -13,9 +13,9 @@ F = TypeVar("F", bound=Callable[..., None])
 
 
 class Step(Protocol):
-    """A function of the layers below, called with keywords."""
+    """A function of the layers below."""
 
-    def __call__(self, **keywords: object) -> object:
+    def __call__(self, *arguments: object, **keywords: object) -> object:
         """Do the work."""
         ...
 

@@ -18,7 +18,6 @@ from infrastructure.errors import ConfigError
 from infrastructure.tracking.mlflow.ui import experiment_page, ui_command
 from training.cli.display import leaderboard, progress_on, show_params
 from training.execution.local.train import train
-from training.hpo.execution.explain import compare
 from training.hpo.execution.local.cv import cv
 from training.hpo.execution.local.refit import refit
 from training.hpo.execution.local.sweep import sweep
@@ -89,19 +88,6 @@ def show_status(config_dir: Path | None, overrides: Sequence[str]) -> None:
     console.print(status.summary, markup=False, highlight=False, soft_wrap=True)
     if status.result is not None:
         console.print(leaderboard(status.result))
-
-
-def show_differences(one: str, two: str, config_dir: Path | None) -> None:
-    """Show what differs, a line for each field: first what makes the keys differ, then what doesn't matter."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    found = compare(one, two, config_dir)
-    for heading, part in (("these make another key", found.identity), ("these don't matter", found.other)):
-        if part:
-            console.print(f"{heading}:")
-            for difference in part:
-                console.print(f"  {difference}")
-    if not found.identity:
-        console.print("the same key")
 
 
 def open_ui(config_dir: Path | None, overrides: Sequence[str], port: int) -> None:

@@ -3,51 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from infrastructure.config.loading import ProjectConfig
 from infrastructure.errors import RunNotFoundError
 from infrastructure.naming import tags
 from infrastructure.naming.differences import Difference, differences
 from infrastructure.tracking.mlflow import queries
-from infrastructure.tracking.mlflow.hash_utils import compute_study_identity
+from training.hpo.comparison import Description
 from training.hpo.records import TrialRecord
 
 OTHER_TAGS = {tags.STUDY_NAME: "study_name", tags.GIT_COMMIT: "git_commit", tags.GIT_DIRTY: "git_dirty"}
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a study or trial is: `identity` is its key document, `other` what doesn't count towards its key."""
-
-    identity: Mapping[str, JsonValue]
-    other: Mapping[str, JsonValue]
-
-
-def describe_config(config: ProjectConfig) -> Description:
-    """Return what the study of a project's configuration is, without asking the store."""
-    identity = compute_study_identity(config.data, config.hpo, config.train, config.train.backbone, config.config_dir)
-    document: dict[str, JsonValue] = json.loads(identity.document)
-    written: dict[str, JsonValue] = {
-        section: model.model_dump(mode="json")
-        for section, model in (("data", config.data), ("hpo", config.hpo), ("train", config.train))
-    }
-    return Description(document, _without(written, document))
-
-
-def _without(written: Mapping[str, JsonValue], document: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return what is written and isn't part of the document."""
-    rest: dict[str, JsonValue] = {}
-    for name, value in written.items():
-        known = document.get(name)
-        if isinstance(value, dict) and isinstance(known, dict):
-            rest[name] = _without(value, known)
-        elif name not in document and name != "backbone":
-            rest[name] = value
-    return rest
 
 
 def describe_run(reference: str) -> Description:
