@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -178,21 +176,3 @@ def test_key_order_does_not_matter(document: dict[str, object], random: object) 
     random.shuffle(items)  # type: ignore[attr-defined]
     assert hash_document(dict(items)) == hash_document(document)
     assert hash_document(json.loads(canonical_json(document))) == hash_document(document)
-
-
-def test_hash_seed_does_not_matter() -> None:
-    """Another process with another PYTHONHASHSEED computes the same key."""
-    code = (
-        "import json, sys; from pathlib import Path; from infrastructure.naming.keys import study_identity; "
-        "d, h, t = json.load(sys.stdin); print(study_identity(d, h, t, 'bert', Path()).study_key_hash)"
-    )
-    for seed in ("1", "4242"):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            input=json.dumps([DATA, HPO, TRAIN]),
-            env={"PYTHONHASHSEED": seed, "PATH": ""},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.strip() == identity().study_key_hash
