@@ -6,6 +6,7 @@ AssayError
 ├── DataError                       a data file can't be used; names the row
 ├── IdentityError                   a key hash can't be had from what was given
 ├── MissingExtraError               an optional package isn't installed
+├── NotComparableError              results that mean different things were to be compared
 ├── ExecutionError                  the work itself failed
 └── TrackingError                   the tracking store refused or can't be used
     ├── MlflowNotConfiguredError    layer 2 was called before `setup_mlflow()`
@@ -66,6 +67,12 @@ class MissingExtraError(AssayError):
         super().__init__(
             f"{feature} needs the package {package!r}, which is not installed: pip install 'assay[{extra}]'"
         )
+
+
+class NotComparableError(AssayError):
+    """Studies whose data or evaluation differ were to be compared."""
+
+    exit_code = 2
 
 
 class ExecutionError(AssayError):

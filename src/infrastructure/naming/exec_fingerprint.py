@@ -56,6 +56,13 @@ def exec_fingerprint(root_dir: Path) -> ExecFingerprint:
     return ExecFingerprint(canonical_json(document).decode(), commit, bool(changes))
 
 
+def knows_commit(root_dir: Path, commit: str) -> bool | None:
+    """Tell whether the repository that a project lies in has a commit; None outside git."""
+    if not _git(root_dir, "rev-parse", "--git-dir"):
+        return None
+    return bool(_git(root_dir, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}"))
+
+
 @functools.cache
 def _packages() -> dict[str, str]:
     return {distribution.name.lower(): distribution.version for distribution in distributions()}

@@ -137,15 +137,20 @@ def study_identity(
     if train_config is not None:
         train = identity_document(TrainConfig, train_config)
         document["train"] = {name: value for name, value in train.items() if name != "backbone"}
-    evaluation: dict[str, object] = {name: hpo[name] for name in ("cv", "objective") if name in hpo}
-    whole = {**document, "backbone": backbone_identity(backbone, root_dir)}
+    return identity_of({**document, "backbone": backbone_identity(backbone, root_dir)})
+
+
+def identity_of(document: Mapping[str, object]) -> StudyIdentity:
+    """Return the identity of the study whose key document this is."""
+    hpo = cast("Mapping[str, object]", document["hpo"])
+    evaluation = {name: hpo[name] for name in ("cv", "objective") if name in hpo}
     return StudyIdentity(
-        study_key_hash=hash_document(whole),
-        study_family_hash=hash_document(document),
-        schema_version=SCHEMA_V1 if train_config is None else SCHEMA_V2,
+        study_key_hash=hash_document(document),
+        study_family_hash=hash_document({name: value for name, value in document.items() if name != "backbone"}),
+        schema_version=cast("int", document["key_schema_version"]),
         data_fingerprint=hash_document({"data": document["data"]}),
-        eval_fingerprint=hash_document({**evaluation, "folds_fingerprint": folds_print}),
-        document=canonical_json(whole).decode(),
+        eval_fingerprint=hash_document({**evaluation, "folds_fingerprint": hpo.get("folds_fingerprint", "")}),
+        document=canonical_json(document).decode(),
     )
 
 

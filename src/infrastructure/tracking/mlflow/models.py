@@ -6,7 +6,8 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 
-from infrastructure.errors import TrackingError
+from infrastructure.errors import RunNotFoundError, TrackingError
 from infrastructure.tracking.mlflow.queries import get_run
 from infrastructure.tracking.mlflow.runs import has_artifact
 from infrastructure.tracking.mlflow.session import current_session
@@ -77,7 +78,7 @@ def _code_paths(source: ModelSource, scratch: Path) -> list[str]:
 
 def _pinned(package: str) -> str:
     try:
-        return f"{package}=={version(package).partition('+')[0]}"
+        return f"{package}=={version_of(package).partition('+')[0]}"
     except PackageNotFoundError as error:
         raise TrackingError(f"the model needs the package {package!r}, which is not installed here") from error
 
@@ -95,6 +96,35 @@ def register_model(run_id: str, name: str, alias: str, tags: Mapping[str, str]) 
         version = str(client.create_model_version(name, source=source, run_id=run_id, tags=dict(tags)).version)
     client.set_registered_model_alias(name, alias, version)
     return version
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A version of a registered model, and the run that made it."""
+
+    name: str
+    version: str
+    run_id: str
+    source: str
+    tags: Mapping[str, str]
+
+
+def find_version(uri: str) -> RegisteredVersion:
+    """Return the version at `models:/NAME@ALIAS` or `models:/NAME/VERSION`; raise RunNotFoundError if there is none."""
+    client = current_session().client
+    name, _, alias = uri.removeprefix("models:/").partition("@")
+    try:
+        if alias:
+            found = client.get_model_version_by_alias(name, alias)
+        else:
+            name, _, version = name.partition("/")
+            found = client.get_model_version(name, version)
+    except MlflowException as error:
+        raise RunNotFoundError(
+            f"no model {uri!r} in {current_session().tracking_uri}; "
+            f"allowed: models:/NAME@ALIAS or models:/NAME/VERSION: {error.message}"
+        ) from error
+    return RegisteredVersion(found.name, str(found.version), found.run_id, found.source, dict(found.tags))
 
 
 def is_servable(run_id: str) -> bool:

@@ -1,7 +1,7 @@
 """Creating, filling and ending runs: the only writer of runs.
 
-A run is done when its tag `code.done` says so. The tag is written after everything else of the run; the status
-that the store keeps comes behind it and is for people to look at.
+A run is done when its tag `code.done` says so. The tag is written last, after everything else of the run, the status
+that the store keeps included: whatever is killed in between is taken up again, and no run that is done stays RUNNING.
 """
 
 from __future__ import annotations
@@ -134,11 +134,12 @@ def _batches(items: Iterable[T], size: int) -> list[list[T]]:
 
 
 def complete_run(run_id: str, content: RunContent, status: RunStatus = "FINISHED") -> None:
-    """Write the last of a run, then that it is done, then its status, in this order."""
+    """Write the last of a run, then its status, then that it is done, in this order."""
     write_run(run_id, content)
     session = current_session()
+    session.client.set_terminated(run_id, status=status)
     session.client.set_tag(run_id, tags.DONE, "true")
-    end_run(run_id, status)
+    session.live_runs.discard(run_id)
 
 
 def end_run(run_id: str, status: RunStatus) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.hpo.execution.local.model_training import Protocol, train_model
+from training.hpo.execution.local.model_training import train_model
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import open_project
 from training.hpo.execution.results import ModelResult
+from training.hpo.tracking.model_runs import Protocol
 
 
 def train(
@@ -27,5 +28,5 @@ def train(
     """
     project = open_project(config_dir, overrides)
     final = project.config.train.final
-    protocol = Protocol("final_training", final.params, final.include_validation, final.register_model)
-    return train_model(project, trial, protocol, progress or Progress(), force=force)
+    protocol = Protocol("final_training", final.params, final.include_validation)
+    return train_model(project, trial, protocol, progress or Progress(), force=force, register=final.register_model)

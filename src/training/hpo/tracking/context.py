@@ -15,7 +15,8 @@ class HpoContext:
 
     `run_id` names this invocation, for people; it is no MLflow run id. With `should_resume` off, a study of the same
     key is not looked for. With `checkpoint_enabled` off, finished folds that lie in `output_dir` are not used.
-    `variant` counts how often the study was begun: 1, and one more each time that it was started over.
+    `variant` counts how often the study was begun: 1, and one more each time that it was started over. `configs` are
+    the whole configurations as JSON, by section; what is done with them can be done again from the store alone.
     """
 
     backbone: str
@@ -29,6 +30,7 @@ class HpoContext:
     should_resume: bool
     checkpoint_enabled: bool
     variant: int = 1
+    configs: str = "{}"
 
     @property
     def study_key_hash(self) -> str:

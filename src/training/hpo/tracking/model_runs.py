@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import pandas as pd
+from pydantic import JsonValue
 
 from infrastructure.config.schema import TrainConfig
 from infrastructure.naming import tags
+from infrastructure.naming.keys import refit_key_hash
 from infrastructure.naming.run_names import RunLabels, run_name
 from infrastructure.paths.layout import TaskPaths
 from infrastructure.tracking.mlflow import models, queries, runs
@@ -33,6 +35,25 @@ TEST_PREFIX: Final = "test_"
 
 
 @dataclass(frozen=True)
+class Protocol:
+    """How a training differs from its trial: its stage, hyperparameters that go over the trial's, and its data."""
+
+    stage: Stage
+    params: Mapping[str, JsonValue]
+    include_validation: bool
+
+    @property
+    def document(self) -> dict[str, JsonValue]:
+        """What the key of a training under this protocol is computed from, beside its trial."""
+        differing: dict[str, JsonValue] = {"stage": self.stage, "include_validation": self.include_validation}
+        return {**differing, "params": dict(self.params)}
+
+    def key_hash(self, trial_key_hash: str) -> str:
+        """Return the key of this training of a trial."""
+        return refit_key_hash(trial_key_hash, self.document)
+
+
+@dataclass(frozen=True)
 class ModelRun:
     """A run that makes a model, or has made it if `is_done`."""
 
@@ -44,24 +65,28 @@ class ModelRun:
 
 
 class ModelRuns:
-    """Writes and reads the runs of one stage of a study."""
+    """Writes and reads the runs of a study's trainings under one protocol."""
 
-    def __init__(self, context: HpoContext, config: TrainConfig, stage: Stage, study_run_id: str) -> None:
+    def __init__(self, context: HpoContext, config: TrainConfig, protocol: Protocol, study_run_id: str) -> None:
         self._context = context
         self._predictor = predictor_of(config, context.root_dir)
-        self._stage = stage
+        self._protocol = protocol
         self._study_run_id = study_run_id
 
-    def find(self, key_hash: str) -> ModelRun | None:
-        """Return the study's run with this key: of the newest variant the one that is done, else one that was begun."""
-        wanted = {tags.REFIT_KEY: key_hash, tags.STAGE: self._stage, tags.LINEAGE_STUDY_RUN: self._study_run_id}
+    def find(self, trial: TrialRun) -> ModelRun | None:
+        """Return the run of a trial's training: of the newest variant the one that is done, else one that was begun."""
+        wanted = {
+            tags.REFIT_KEY: self._protocol.key_hash(trial.record.trial_key_hash),
+            tags.STAGE: self._protocol.stage,
+            tags.LINEAGE_STUDY_RUN: self._study_run_id,
+        }
         found = queries.find_runs(wanted)
         if not found:
             return None
         run = max(found, key=lambda run: (run.variant, run.is_done))
         return ModelRun(run.run_id, run.name, run.tags[tags.TRIAL_KEY], run.variant, run.is_done)
 
-    def begin(self, key_hash: str, trial: TrialRun, variant: int) -> ModelRun:
+    def begin(self, trial: TrialRun, variant: int) -> ModelRun:
         """Create the run, linked to its trial and study."""
         record = trial.record
         labels = RunLabels(
@@ -70,21 +95,23 @@ class ModelRuns:
             trial_number=record.number,
             trial_key_hash=record.trial_key_hash,
         )
-        name = run_name(self._context.naming, self._stage, labels)
+        name = run_name(self._context.naming, self._protocol.stage, labels)
         run_id, _ = create_training_mlflow_run(
             current_session().experiment_name,
             name,
             tags={
                 **common_tags(self._context),
                 **self._environment(),
-                tags.STAGE: self._stage,
-                tags.REFIT_KEY: key_hash,
+                **tags.split_long(tags.CONFIG, self._context.configs),
+                **tags.split_long(tags.REFIT_PROTOCOL, json.dumps(self._protocol.document, ensure_ascii=False)),
+                tags.STAGE: self._protocol.stage,
+                tags.REFIT_KEY: self._protocol.key_hash(record.trial_key_hash),
                 tags.VARIANT: str(variant),
                 tags.TRIAL_KEY: record.trial_key_hash,
                 tags.REFIT_OF_TRIAL: trial.run_id,
                 tags.LINEAGE_STUDY_RUN: self._study_run_id,
             },
-            parent_run_id=self._study_run_id if self._stage == tags.STAGE_REFIT else None,
+            parent_run_id=self._study_run_id if self._protocol.stage == tags.STAGE_REFIT else None,
             trial_number=record.number,
         )
         return ModelRun(run_id, name, record.trial_key_hash, variant, is_done=False)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from infrastructure.config.loading import load_naming_config
 from infrastructure.naming import tags
@@ -47,8 +51,18 @@ def setup_hpo_mlflow_run(
         run_id=run_id,
         should_resume=should_resume,
         checkpoint_enabled=checkpoint_enabled,
+        configs=_as_json({"data": data_config, "hpo": hpo_config, "train": train_config}),
     )
     return context, study_run_name(context)
+
+
+def _as_json(configs: Mapping[str, Config | None]) -> str:
+    values = {
+        section: config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config)
+        for section, config in configs.items()
+        if config is not None
+    }
+    return json.dumps(values, ensure_ascii=False)
 
 
 def study_run_name(context: HpoContext) -> str:

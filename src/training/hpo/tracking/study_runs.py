@@ -231,6 +231,7 @@ def _study_tags(context: HpoContext) -> dict[str, str]:
         tags.STUDY_NAME: context.study_name,
         tags.VARIANT: str(context.variant),
         **tags.split_long(tags.STUDY_KEY_DOCUMENT, context.identity.document),
+        **tags.split_long(tags.CONFIG, context.configs),
     }
 
 

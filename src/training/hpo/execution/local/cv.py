@@ -9,8 +9,7 @@ from pydantic import JsonValue
 
 from infrastructure.errors import ConfigError, ExecutionError
 from training.execution.mlflow_setup import ended_on_error
-from training.hpo.execution.local.sweep import close_study, open_study
-from training.hpo.execution.local.workers import make_executor
+from training.hpo.execution.local.sweep import close_study, executor_of, open_study
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import open_project
 from training.hpo.execution.results import StudyResult
@@ -35,7 +34,7 @@ def cv(
         raise ConfigError(problems)
     with ended_on_error():
         driver, runs = open_study(project, progress or Progress())
-        with make_executor(project, driver.should_stop) as executor:
+        with executor_of(project, driver) as executor:
             record = driver.run_one(executor, params)
         result = close_study(project, driver, runs)
     if record.state != "complete":

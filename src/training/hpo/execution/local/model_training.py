@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-from pydantic import JsonValue
 
 from infrastructure.errors import ExecutionError
-from infrastructure.naming.keys import refit_key_hash
 from training.execution.mlflow_setup import ended_on_error
 from training.execution.result import TrainingResult, read_result
 from training.execution.task import TrainingTask
@@ -18,23 +13,8 @@ from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import Project
 from training.hpo.execution.results import ModelResult
 from training.hpo.study import best_record
-from training.hpo.tracking.model_runs import ModelRun, ModelRuns, Stage
+from training.hpo.tracking.model_runs import ModelRun, ModelRuns, Protocol
 from training.hpo.tracking.study_runs import TrialRun, find_study_run, stored_trials
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a training differs from its trial: its stage, hyperparameters that go over the trial's, and its data."""
-
-    stage: Stage
-    params: Mapping[str, JsonValue]
-    include_validation: bool
-    register: bool
-
-    def key_hash(self, trial_key_hash: str) -> str:
-        """Return the key of this training of a trial."""
-        differing: dict[str, JsonValue] = {"stage": self.stage, "include_validation": self.include_validation}
-        return refit_key_hash(trial_key_hash, {**differing, "params": dict(self.params)})
 
 
 def chosen_trial(project: Project, number: int | None) -> tuple[str, TrialRun]:
@@ -60,20 +40,20 @@ def chosen_trial(project: Project, number: int | None) -> tuple[str, TrialRun]:
 
 
 def train_model(
-    project: Project, number: int | None, protocol: Protocol, progress: Progress, *, force: bool
+    project: Project, number: int | None, protocol: Protocol, progress: Progress, *, force: bool, register: bool
 ) -> ModelResult:
     """Train a trial's configuration under a protocol and keep its model, unless the store has it already.
 
-    With `force` it is trained in any case, as a new variant beside what the store has.
+    With `force` it is trained in any case, as a new variant beside what the store has. With `register` it becomes
+    the champion.
     """
     study_run_id, trial = chosen_trial(project, number)
-    key = protocol.key_hash(trial.record.trial_key_hash)
-    model_runs = ModelRuns(project.context, project.config.train, protocol.stage, study_run_id)
-    task = _task(project, trial, protocol, key)
-    run = model_runs.find(key)
+    model_runs = ModelRuns(project.context, project.config.train, protocol, study_run_id)
+    task = _task(project, trial, protocol)
+    run = model_runs.find(trial)
     if run is None or force:
         variant = 1 if run is None else run.variant + 1
-        run = model_runs.begin(key, trial, variant)
+        run = model_runs.begin(trial, variant)
         if force:
             shutil.rmtree(task.folder, ignore_errors=True)
     elif not run.is_done:
@@ -85,8 +65,8 @@ def train_model(
             result = _train(project, task, model_runs, run)
             model_runs.complete(run, result, task.params, task.paths)
     name = project.config.mlflow.registered_model_name or project.config.hpo.study_name
-    version = model_runs.register(run, name) if protocol.register else ""
-    if protocol.register and not version:
+    version = model_runs.register(run, name) if register else ""
+    if register and not version:
         progress.message(f"{run.name}: not registered, since it was trained without a predict function and data to try")
     return ModelResult(
         run_id=run.run_id,
@@ -100,8 +80,9 @@ def train_model(
     )
 
 
-def _task(project: Project, trial: TrialRun, protocol: Protocol, key: str) -> TrainingTask:
+def _task(project: Project, trial: TrialRun, protocol: Protocol) -> TrainingTask:
     config = project.config
+    key = protocol.key_hash(trial.record.trial_key_hash)
     paths = project.paths.refit(key) if protocol.stage == "hpo_refit" else project.paths.final(key)
     return TrainingTask(
         task_id=protocol.stage,
@@ -122,7 +103,7 @@ def _train(project: Project, task: TrainingTask, model_runs: ModelRuns, run: Mod
     found = read_result(task.paths.result, task.key_hash)
     if found is not None and task.paths.model.is_dir():
         return found
-    with make_executor(project, lambda *_: False) as executor:
+    with make_executor(project.config.hpo.workers, project.config.train.trainer, lambda *_: False) as executor:
         executor.submit(task.as_task())
         (outcome,) = executor.wait()
     result = read_result(task.paths.result, task.key_hash)

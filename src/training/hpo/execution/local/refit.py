@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.hpo.execution.local.model_training import Protocol, train_model
+from training.hpo.execution.local.model_training import train_model
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import open_project
 from training.hpo.execution.results import ModelResult
+from training.hpo.tracking.model_runs import Protocol
 
 
 def refit(
@@ -26,5 +27,5 @@ def refit(
     such trial, or if the training fails.
     """
     project = open_project(config_dir, overrides)
-    protocol = Protocol(stage="hpo_refit", params={}, include_validation=False, register=True)
-    return train_model(project, trial, protocol, progress or Progress(), force=force)
+    protocol = Protocol(stage="hpo_refit", params={}, include_validation=False)
+    return train_model(project, trial, protocol, progress or Progress(), force=force, register=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from infrastructure.errors import ExecutionError
+from infrastructure.executors.base import Executor
 from training.data.datasets import load_dataset
 from training.data.folds import make_folds, read_folds, write_folds
 from training.execution.mlflow_setup import ended_on_error
@@ -38,7 +39,7 @@ def sweep(
     deadline = time.monotonic() + timeout if timeout is not None else float("inf")
     with ended_on_error():
         driver, runs = open_study(project, show)
-        with make_executor(project, driver.should_stop) as executor:
+        with executor_of(project, driver) as executor:
             driver.run(executor, Limits(project.config.hpo.max_trials, deadline))
         return close_study(project, driver, runs)
 
@@ -56,6 +57,11 @@ def open_study(project: Project, progress: Progress) -> tuple[StudyDriver, Study
     done = [record for record in driver.records.values() if record.state != "running"]
     progress.study_opened(project.run_name, done, project.config.hpo.max_trials, fold_count)
     return driver, runs
+
+
+def executor_of(project: Project, driver: StudyDriver) -> Executor:
+    """Return the executor for the study's folds, whose reports the driver answers."""
+    return make_executor(project.config.hpo.workers, project.config.train.trainer, driver.should_stop)
 
 
 def study_folds(project: Project, runs: StudyRuns) -> int:
