@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from training.cli.options import step
+from training.cli.options import step, store_option
 
 if TYPE_CHECKING:
     from training.hpo.comparison import Comparison
@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("one")
 @click.argument("two")
-@click.option(
-    "--config-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="The project in whose tracking store runs are looked for.",
-)
+@store_option
 def command(one: str, two: str, config_dir: Path | None) -> None:
     """Show in which fields two studies, trials or configurations differ, and which of them matter.
 

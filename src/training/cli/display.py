@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from training.hpo.execution.best import Ranking
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.results import StudyResult
 from training.hpo.records import TrialRecord
@@ -127,3 +128,15 @@ def leaderboard(result: StudyResult, rows: int = 10) -> Table:
         values = " ".join(f"{record.folds[i].metrics[metric]:.3f}" for i in sorted(record.folds))
         table.add_row(str(record.number), f"{record.value:.4f}", values, show_params(record))
     return table
+
+
+def ranking_lines(ranking: Ranking) -> list[str]:
+    """Return studies a line each, the best first."""
+    lines = [f"{ranking.objective.metric}, {ranking.objective.direction}:"]
+    for study in ranking.studies:
+        found = "no complete trial"
+        if study.trial is not None:
+            number = f"trial {study.trial.number} of {study.trial_count}"
+            found = f"{study.trial.value:.4f}  {number}  {show_params(study.trial)}"
+        lines.append(f"  {study.study_name} ({study.backbone}): {found}")
+    return lines

@@ -22,7 +22,10 @@ COMMANDS: Final = {
     "refit": "Train the best trial on all training data and register its model.",
     "train": "Train the final model.",
     "status": "Show the study's trials.",
+    "best": "Rank studies whose results mean the same by their best trials.",
     "diff": "Show in which fields two studies, trials or configurations differ.",
+    "lineage": "Follow a model back to its data and commit, and check each link.",
+    "reproduce": "Do a training of the tracking store again and compare.",
     "ui": "Open the MLflow UI on the project's store.",
 }
 

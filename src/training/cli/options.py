@@ -30,6 +30,15 @@ def project_options(function: F) -> F:
     )(overridden)
 
 
+def store_option(function: F) -> F:
+    """Add `--config-dir` to a command that asks the tracking store."""
+    return click.option(
+        "--config-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="The project in whose tracking store to look; by default looked for upwards from here.",
+    )(function)
+
+
 def workers_option(function: F) -> F:
     """Add `--workers` to a command."""
     return click.option("--workers", type=int, help="Folds at a time, each in its own process.")(function)

@@ -14,12 +14,15 @@ from pydantic import JsonValue
 from rich.console import Console
 
 from infrastructure.config.yaml_reader import read_value
-from infrastructure.errors import ConfigError
+from infrastructure.errors import ConfigError, ExecutionError
 from infrastructure.tracking.mlflow.ui import experiment_page, ui_command
-from training.cli.display import leaderboard, progress_on, show_params
+from training.cli.display import leaderboard, progress_on, ranking_lines, show_params
 from training.execution.local.train import train
+from training.hpo.execution.best import best
+from training.hpo.execution.explain import trace
 from training.hpo.execution.local.cv import cv
 from training.hpo.execution.local.refit import refit
+from training.hpo.execution.local.reproduce import reproduce
 from training.hpo.execution.local.sweep import sweep
 from training.hpo.execution.project import open_project
 from training.hpo.execution.results import ModelResult
@@ -88,6 +91,46 @@ def show_status(config_dir: Path | None, overrides: Sequence[str]) -> None:
     console.print(status.summary, markup=False, highlight=False, soft_wrap=True)
     if status.result is not None:
         console.print(leaderboard(status.result))
+
+
+def show_best(references: Sequence[str], config_dir: Path | None) -> None:
+    """Show comparable studies, the best first."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    for line in ranking_lines(best(references, config_dir)):
+        console.print(line)
+
+
+def show_lineage(reference: str, config_dir: Path | None) -> None:
+    """Show each link of a lineage, and fail if one doesn't hold."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    links = trace(reference, config_dir)
+    for link in links:
+        console.print(f"{'BROKEN' if link.problems else 'ok':8}{link.what}: {link.shown}")
+        for problem in link.problems:
+            console.print(f"        {problem}")
+    if broken := [link.what for link in links if link.problems]:
+        raise ExecutionError(f"the lineage of {reference} doesn't hold: {', '.join(broken)}")
+
+
+def run_reproduce(reference: str, config_dir: Path | None, tolerance: float) -> None:
+    """Do a training again, show both results, and fail if they differ by more than the tolerance."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    with progress_on(console) as progress:
+        found = reproduce(reference, config_dir, progress=progress)
+    for pair in found.metrics:
+        fold = "" if pair.fold_idx is None else f"fold {pair.fold_idx} "
+        verdict = "identical" if pair.is_identical else f"differs by {abs(pair.recorded - pair.reproduced):.3g}"
+        console.print(f"{fold}{pair.name}: {pair.recorded!r} → {pair.reproduced!r}, {verdict}")
+    console.print("executed with the same software and machine" if not found.environment else "executed differently:")
+    for difference in found.environment:
+        console.print(f"  {difference}")
+    if all(pair.is_identical for pair in found.metrics):
+        console.print(f"{found.name} is reproduced: all {len(found.metrics)} metrics are identical")
+        return
+    outside = [pair.name for pair in found.metrics if not pair.is_within(tolerance)]
+    if outside:
+        raise ExecutionError(f"{found.name} is not reproduced within {tolerance:g}: {', '.join(outside)}")
+    console.print(f"{found.name} is reproduced within {tolerance:g} of each metric's value, or of 1 if that is smaller")
 
 
 def open_ui(config_dir: Path | None, overrides: Sequence[str], port: int) -> None:

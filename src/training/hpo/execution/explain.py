@@ -7,9 +7,11 @@ from pathlib import Path
 
 from infrastructure.config.loading import load_project_config
 from infrastructure.naming.differences import Difference
+from infrastructure.paths.utils import resolve_project_paths_with_fallback
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 from training.hpo.comparison import Comparison, Description, compare_descriptions, describe_config
 from training.hpo.tracking.explain import describe_run
+from training.hpo.tracking.lineage import Link, lineage
 
 
 def compare(one: str, two: str, config_dir: str | Path | None = None) -> Comparison:
@@ -26,6 +28,16 @@ def compare(one: str, two: str, config_dir: str | Path | None = None) -> Compari
 def _describe(reference: str) -> Description:
     folder = Path(reference)
     return describe_config(load_project_config(folder)) if folder.is_dir() else describe_run(reference)
+
+
+def trace(reference: str, config_dir: str | Path | None = None) -> list[Link]:
+    """Return the links from a run or registered model back to its data and commit, each checked.
+
+    Raises RunNotFoundError if there is no such run or model in the tracking store of the project.
+    """
+    root_dir, found = resolve_project_paths_with_fallback(config_dir=config_dir)
+    setup_mlflow(config_dir=found)
+    return lineage(reference, root_dir)
 
 
 def new_study_note(name: str, found: Sequence[Difference], limit: int = 3) -> str:
