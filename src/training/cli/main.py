@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "diff": "Show in which fields two studies, trials or configurations differ.",
     "lineage": "Follow a model back to its data and commit, and check each link.",
     "reproduce": "Do a training of the tracking store again and compare.",
+    "export": "Write the study to an Optuna storage.",
     "ui": "Open the MLflow UI on the project's store.",
 }
 

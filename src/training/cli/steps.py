@@ -24,6 +24,7 @@ from training.hpo.execution.local.cv import cv
 from training.hpo.execution.local.refit import refit
 from training.hpo.execution.local.reproduce import reproduce
 from training.hpo.execution.local.sweep import sweep
+from training.hpo.execution.optuna_exchange import write_optuna_study
 from training.hpo.execution.project import open_project
 from training.hpo.execution.results import ModelResult
 from training.hpo.execution.status import study_status
@@ -45,11 +46,11 @@ def run_all(config_dir: Path | None, overrides: Sequence[str], *, force: bool) -
     show_ui_hint(console, config_dir)
 
 
-def run_sweep(config_dir: Path | None, overrides: Sequence[str], *, force: bool) -> None:
+def run_sweep(config_dir: Path | None, overrides: Sequence[str], import_from: str | None, *, force: bool) -> None:
     """Run a sweep and show its leaderboard."""
     console = Console()
     with progress_on(console) as progress:
-        study = sweep(config_dir, overrides, force=force, progress=progress)
+        study = sweep(config_dir, overrides, force=force, import_from=import_from, progress=progress)
     console.print(leaderboard(study))
 
 
@@ -131,6 +132,12 @@ def run_reproduce(reference: str, config_dir: Path | None, tolerance: float) -> 
     if outside:
         raise ExecutionError(f"{found.name} is not reproduced within {tolerance:g}: {', '.join(outside)}")
     console.print(f"{found.name} is reproduced within {tolerance:g} of each metric's value, or of 1 if that is smaller")
+
+
+def export(url: str, config_dir: Path | None, overrides: Sequence[str]) -> None:
+    """Write the study to an Optuna storage and say what was written."""
+    name, count = write_optuna_study(url, config_dir, overrides)
+    Console().print(f"{count} trials written as the study {name}", markup=False, highlight=False, soft_wrap=True)
 
 
 def open_ui(config_dir: Path | None, overrides: Sequence[str], port: int) -> None:

@@ -15,15 +15,17 @@ from training.cli.options import force_option, project_options, step, with_short
 @click.option("--max-trials", type=int, help="Trials of the study in all.")
 @click.option("--timeout", type=float, help="Seconds after which no further trial is begun.")
 @force_option
+@click.option("--import", "import_from", metavar="URL", help="An Optuna storage whose study is taken in first.")
 def command(
     config_dir: Path | None,
     overrides: tuple[str, ...],
     workers: int | None,
     max_trials: int | None,
     timeout: float | None,
+    import_from: str | None,
     *,
     force: bool,
 ) -> None:
     """Run the study's trials, each cross-validated, going on where the tracking store ends."""
     chosen = with_shortcuts(overrides, hpo__workers=workers, hpo__max_trials=max_trials, hpo__timeout=timeout)
-    step("training.cli.steps:run_sweep")(config_dir=config_dir, overrides=chosen, force=force)
+    step("training.cli.steps:run_sweep")(config_dir=config_dir, overrides=chosen, force=force, import_from=import_from)

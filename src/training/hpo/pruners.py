@@ -60,7 +60,8 @@ class FoldMeanPruner(BasePruner):
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Tell whether the trial is worse than the incumbent; the first trial to complete is never stopped."""
-        finished = [t for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if t.value is not None]
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        finished = [t for t in complete if t.value is not None and t.intermediate_values]
         if not finished or not trial.intermediate_values:
             return False
         sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0

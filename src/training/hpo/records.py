@@ -29,6 +29,8 @@ class TrialRecord(BaseModel):
     `value` is the mean objective over the folds; a pruned trial's is the mean over those that it had. `sampler_state`
     is Optuna's own notes on the trial, `study_state` those on the study, both as they stood when it was proposed.
     `answered_by` is the number of the finished trial with the same key whose result this one took over.
+    `imported_from` names the study and trial elsewhere that this one was taken from: it informs the sampler, but since
+    nobody knows on which data it was scored, it is never the best, and no other trial's answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,3 +45,4 @@ class TrialRecord(BaseModel):
     study_state: dict[str, JsonValue] = {}
     failure: str = ""
     answered_by: int | None = None
+    imported_from: str = ""

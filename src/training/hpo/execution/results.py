@@ -22,9 +22,9 @@ class StudyResult:
     best: TrialRecord
 
     def leaderboard(self) -> tuple[TrialRecord, ...]:
-        """Return the complete trials, the best first."""
+        """Return the complete trials of the study's own, the best first."""
         sign = -1.0 if self.objective.direction == "maximize" else 1.0
-        complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
+        complete = [t for t in self.trials if t.state == "complete" and t.value is not None and not t.imported_from]
         return tuple(sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number)))
 
     def to_frame(self) -> pd.DataFrame:

@@ -29,9 +29,12 @@ def study_status(config_dir: str | Path | None = None, overrides: Sequence[str] 
         return StudyStatus(f"{project.run_name}: not begun", None)
     trials = stored_trials(study.run_id, project.context.study_key_hash)
     records = tuple(trials[number].record for number in sorted(trials))
-    states = Counter(record.state for record in records)
+    states = Counter(record.state for record in records if not record.imported_from)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
-    summary = f"{project.run_name}: {len(records)} of {project.config.hpo.max_trials} trials ({counts})"
+    imported = sum(bool(record.imported_from) for record in records)
+    beside = f", beside {imported} imported" if imported else ""
+    own = len(records) - imported
+    summary = f"{project.run_name}: {own} of {project.config.hpo.max_trials} trials ({counts}){beside}"
     objective = project.config.hpo.objective
     best = best_record(records, objective.direction)
     if best is None:

@@ -124,6 +124,7 @@ def _trial_link(run: RunRecord) -> Link:
         *_unless(run.is_done, "it isn't done"),
         *_untrue(run.tags, true, "its study and record"),
         *_untrue(run.params, params_as_text(record.params), "its record"),
+        *_unless(not record.imported_from, f"it was imported from {record.imported_from}, so nobody knows its folds"),
         *_unless(record.state != "complete" or record.value == mean, f"its value isn't its folds' mean, {mean}"),
     )
     return Link("trial", f"{_named(run)}: {record.state}, {metric} {record.value}", problems)

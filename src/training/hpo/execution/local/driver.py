@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Final
@@ -67,7 +67,7 @@ class StudyDriver:
         self._twins: list[TrialRun] = []
         self._spared: set[int] = set()
         self._failures = 0
-        self._failed_before = 0
+        self._uncounted = 0
         self.records: dict[int, TrialRecord] = {}
 
     def restore(self) -> None:
@@ -78,7 +78,42 @@ class StudyDriver:
         self._interrupted.extend(trial for trial in stored if trial.record.state == "running")
         if self.best is None:
             # Nothing ever worked, so what failed before the cause was mended doesn't count towards max_trials.
-            self._failed_before = sum(trial.record.state == "failed" for trial in stored)
+            self._uncounted = sum(trial.record.state == "failed" for trial in stored)
+        self._uncounted += sum(bool(trial.record.imported_from) for trial in stored)
+
+    def take_in(self, imported: Sequence[TrialRecord]) -> int:
+        """Take in trials from elsewhere, those that the study hasn't got yet, and return how many that were.
+
+        Trials of this very study keep their numbers. Raises ExecutionError if another one has such a number already.
+        """
+        known = {record.imported_from for record in self.records.values()} - {""}
+        new = [record for record in imported if record.imported_from not in known and not self._has(record)]
+        for record in new:
+            number = self._optuna.next_number if record.imported_from else record.number
+            self._take_in(record.model_copy(update={"number": number}))
+        return len(new)
+
+    def _has(self, record: TrialRecord) -> bool:
+        """Tell whether the study has a trial of its own that was exported before."""
+        there = self.records.get(record.number)
+        if there is None or record.imported_from:
+            return False
+        if there.trial_key_hash != record.trial_key_hash:
+            raise ExecutionError(
+                f"trial {record.number} of the imported study is another one than here: "
+                "the study went on in two places; import it with --force, which starts it over"
+            )
+        return True
+
+    def _take_in(self, record: TrialRecord) -> None:
+        trial = self._runs.begin_trial(record)
+        self._optuna.restore([record])
+        self.records[record.number] = record
+        self._uncounted += bool(record.imported_from)
+        if record.state == "running":
+            self._interrupted.append(trial)
+        else:
+            self._runs.complete_trial(trial)
 
     @property
     def best(self) -> TrialRecord | None:
@@ -141,10 +176,7 @@ class StudyDriver:
             elif (twin := next((trial for trial in self._twins if not self._is_at_work(trial)), None)) is not None:
                 self._twins.remove(twin)
                 self._take_up(executor, twin)
-            elif (
-                self._optuna.next_number - self._failed_before >= limits.max_trials
-                or time.monotonic() >= limits.deadline
-            ):
+            elif self._optuna.next_number - self._uncounted >= limits.max_trials or time.monotonic() >= limits.deadline:
                 return
             else:
                 proposed = self._optuna.ask()
@@ -165,6 +197,9 @@ class StudyDriver:
 
         While a trial with the same key is at work, this one waits for it.
         """
+        if trial.record.imported_from:  # cut short between its run's beginning and its end
+            self._conclude(trial, {"state": "pruned" if trial.record.value is None else "complete"})
+            return
         twin = next((r for r in self._answers(trial.record) if r.trial_key_hash == trial.record.trial_key_hash), None)
         if twin is not None:
             self._end_folds(trial, f"answered by trial {twin.number}")
@@ -186,7 +221,8 @@ class StudyDriver:
         A trial that failed says nothing about its configuration; the cause may be gone by now.
         """
         states = ("complete",) if asked.number in self._spared else ("complete", "pruned")
-        return (trial for trial in self.records.values() if trial.state in states and trial.answered_by is None)
+        own = (trial for trial in self.records.values() if trial.answered_by is None and not trial.imported_from)
+        return (trial for trial in own if trial.state in states)
 
     def _activate(self, executor: Executor, trial: TrialRun) -> None:
         """Set a trial to work on the folds that it lacks; one that was cut short is first judged by those it has."""

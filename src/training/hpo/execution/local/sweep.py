@@ -14,6 +14,7 @@ from training.execution.mlflow_setup import ended_on_error
 from training.hpo.execution.explain import new_study_note
 from training.hpo.execution.local.driver import Limits, StudyDriver
 from training.hpo.execution.local.workers import make_executor
+from training.hpo.execution.optuna_exchange import read_optuna_study
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import Project, open_project
 from training.hpo.execution.results import StudyResult
@@ -26,11 +27,13 @@ def sweep(
     overrides: Sequence[str] = (),
     *,
     force: bool = False,
+    import_from: str | None = None,
     progress: Progress | None = None,
 ) -> StudyResult:
     """Run the project's study up to `hpo.max_trials` trials, going on where its runs in the tracking store end.
 
-    With `force` it is started over as a new variant, and the old one is kept.
+    With `force` it is started over as a new variant, and the old one is kept. `import_from` is the URL of an Optuna
+    storage whose study is taken in first: its trials inform the sampler, and don't count as trials of this study.
     Raises ConfigError for faulty configurations before any run exists, and ExecutionError if no trial completed.
     """
     project = open_project(config_dir, overrides, force=force)
@@ -39,6 +42,9 @@ def sweep(
     deadline = time.monotonic() + timeout if timeout is not None else float("inf")
     with ended_on_error():
         driver, runs = open_study(project, show)
+        if import_from is not None:
+            count = driver.take_in(read_optuna_study(project, import_from))
+            show.message(f"{count} new trials taken in from Optuna")
         with executor_of(project, driver) as executor:
             driver.run(executor, Limits(project.config.hpo.max_trials, deadline))
         return close_study(project, driver, runs)

@@ -1,0 +1,146 @@
+"""Studies in Optuna's own storages: written for the tools that read them, and read from where others began."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Final
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError, OptunaError
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
+from pydantic import JsonValue
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from infrastructure.config.schema import HpoConfig
+from infrastructure.config.schema.search_space import Constant
+from infrastructure.errors import ConfigError, ExecutionError, one_line
+from infrastructure.naming.keys import trial_key_hash
+from training.hpo.records import TrialRecord
+from training.hpo.search_space import check_params, is_active, suggested_distributions
+from training.hpo.study import STATES
+
+STUDY_KEY: Final = "assay:study_key_hash"
+RECORD: Final = "assay:trial_record"
+SQLITE: Final = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class StudyLabel:
+    """A study's name in an Optuna storage, and its key."""
+
+    name: str
+    study_key_hash: str
+
+
+def export_study(url: str, label: StudyLabel, config: HpoConfig, records: Sequence[TrialRecord]) -> None:
+    """Write a study with all its trials to an Optuna storage such as `sqlite:///study.db`.
+
+    The values of a trial's folds are its intermediate values, and its whole record is a user attribute, so that
+    nothing is lost on the way back. Raises ExecutionError if the storage can't be used or has a study of this name.
+    """
+    with _storage_errors(url):
+        study = optuna.create_study(storage=url, study_name=label.name, direction=config.objective.direction)
+        study.set_user_attr(STUDY_KEY, label.study_key_hash)
+        study.add_trials(_frozen(record, config) for record in records)
+
+
+def _frozen(record: TrialRecord, config: HpoConfig) -> FrozenTrial:
+    distributions = suggested_distributions(config.search_space, record.params)
+    values = {index: fold.metrics.get(config.objective.metric) for index, fold in record.folds.items()}
+    return create_trial(
+        state=STATES[record.state],
+        value=record.value if record.state == "complete" else None,
+        params={name: record.params[name] for name in distributions},
+        distributions=distributions,
+        user_attrs={RECORD: record.model_dump_json()},
+        intermediate_values={index: value for index, value in values.items() if value is not None},
+    )
+
+
+def import_study(url: str, label: StudyLabel, config: HpoConfig) -> list[TrialRecord]:
+    """Read the complete and pruned trials of a study in an Optuna storage, numbered as they are there.
+
+    A study that Assay exported under the same key comes back as it was. Of any other one the trials are marked as
+    imported, since nobody knows on which data and folds they were scored. Where the storage has several studies, the
+    one of `label.name` is read. Raises ExecutionError if the storage can't be used or hasn't got the study, and
+    ConfigError, with every fault, for trials outside the search space or another direction.
+    """
+    if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).is_file():
+        raise ExecutionError(f"no Optuna storage at {url}: the file doesn't exist")
+    with _storage_errors(url):
+        names = optuna.get_all_study_names(url)
+        if label.name not in names and len(names) != 1:
+            found = f"studies {', '.join(names)}; name one as hpo.study_name" if names else "no study"
+            raise ExecutionError(f"the Optuna storage {_shown(url)} has {found}")
+        name = label.name if label.name in names else names[0]
+        study = optuna.load_study(study_name=name, storage=url)
+        directions = [direction.name.lower() for direction in study.directions]
+        if directions != [config.objective.direction]:
+            raise ConfigError(
+                [f"--import: study {name!r} is to {', '.join(directions)}, this one to {config.objective.direction}"]
+            )
+        trials = study.get_trials(deepcopy=False)
+        if study.user_attrs.get(STUDY_KEY) == label.study_key_hash:
+            return [TrialRecord.model_validate_json(trial.user_attrs[RECORD]) for trial in trials]
+    return _foreign_records(trials, StudyLabel(name, label.study_key_hash), config)
+
+
+def _foreign_records(trials: Sequence[FrozenTrial], label: StudyLabel, config: HpoConfig) -> list[TrialRecord]:
+    records: list[TrialRecord] = []
+    problems: list[str] = []
+    for trial in trials:
+        is_complete = trial.state is OptunaState.COMPLETE
+        if trial.state is not OptunaState.PRUNED and not (is_complete and isfinite(trial.value or 0.0)):
+            continue
+        params = _with_constants(trial.params, config)
+        problems += [
+            f"--import: trial {trial.number} of {label.name!r}: {p}" for p in check_params(config.search_space, params)
+        ]
+        records.append(
+            TrialRecord(
+                number=trial.number,
+                trial_key_hash=trial_key_hash(label.study_key_hash, params),
+                params=params,
+                state="complete" if is_complete else "pruned",
+                value=trial.value if is_complete else None,
+                imported_from=f"{label.name}/{trial.number}",
+            )
+        )
+    if problems:
+        raise ConfigError(problems)
+    return records
+
+
+def _with_constants(params: Mapping[str, JsonValue], config: HpoConfig) -> dict[str, JsonValue]:
+    """Return hyperparameters with the constants of the search space, which Optuna knows nothing of."""
+    constants = {
+        name: parameter.value
+        for name, parameter in config.search_space.items()
+        if isinstance(parameter, Constant) and is_active(parameter, params)
+    }
+    return {**constants, **params}
+
+
+@contextmanager
+def _storage_errors(url: str) -> Iterator[None]:
+    """Turn what Optuna and its database raise into one line without the storage's password."""
+    try:
+        yield
+    except DuplicatedStudyError as error:
+        raise ExecutionError(f"{_shown(url)} has the study already: {error}; export to another storage") from error
+    except (OptunaError, SQLAlchemyError, ImportError, RuntimeError) as error:
+        reason = one_line(error).replace(url, _shown(url))
+        raise ExecutionError(f"the Optuna storage {_shown(url)} can't be used: {reason}") from error
+
+
+def _shown(url: str) -> str:
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except SQLAlchemyError:
+        return repr(url)

@@ -1,0 +1,167 @@
+"""Studies given to Optuna's own storages, and taken from them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.distributions import BaseDistribution
+from tests.conftest import MakeProject, calls
+
+from infrastructure.errors import ConfigError, ExecutionError
+from infrastructure.naming import tags
+from infrastructure.tracking.mlflow import queries
+from infrastructure.tracking.mlflow.session import current_session
+from training.hpo.execution.local.sweep import sweep
+from training.hpo.execution.optuna_exchange import write_optuna_study
+from training.hpo.execution.status import study_status
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """Return the address of an Optuna storage that isn't there yet."""
+    return f"sqlite:///{tmp_path / 'optuna.db'}"
+
+
+def others_study(url: str, values: list[float], name: str = "theirs", high: float = 1.0) -> optuna.Study:
+    """Write a study that somebody else began, with a trial for each x, one that failed and one that was pruned."""
+    study = optuna.create_study(storage=url, study_name=name, direction="minimize")
+    distribution: dict[str, BaseDistribution] = {"x": optuna.distributions.FloatDistribution(0.0, high)}
+    for x in values:
+        study.add_trial(optuna.create_trial(params={"x": x}, distributions=distribution, value=(x - 0.3) ** 2 - 5))
+    for state in (optuna.trial.TrialState.FAIL, optuna.trial.TrialState.PRUNED):
+        study.add_trial(optuna.create_trial(state=state, params={"x": 0.5}, distributions=distribution))
+    return study
+
+
+def test_exported_study_is_optunas(make_project: MakeProject, url: str) -> None:
+    """The exported study has every trial with its parameters, value and folds, in the order of their numbers."""
+    config_dir = make_project(hpo={"max_trials": 6, "fold_pruner": {"type": "aggressive"}})
+    result = sweep(config_dir)
+    name, count = write_optuna_study(url, config_dir)
+    study = optuna.load_study(study_name=name, storage=url)
+    assert (name, count, len(study.trials)) == (result.name, 6, 6)
+    for trial, record in zip(study.trials, result.trials, strict=True):
+        assert (trial.number, trial.params) == (record.number, record.params)
+        assert trial.state.name == record.state.upper()
+        assert trial.value == (record.value if record.state == "complete" else None)
+        assert trial.intermediate_values == {i: fold.metrics["loss"] for i, fold in record.folds.items()}
+    assert study.best_trial.number == result.best.number
+    with pytest.raises(ExecutionError, match="has the study already"):
+        write_optuna_study(url, config_dir)
+
+
+def test_own_study_comes_back_as_it_was(make_project: MakeProject, url: str) -> None:
+    """A study whose store was lost comes back from its export: same trials, nothing trained, and it goes on."""
+    settings = {"max_trials": 4, "sampler": {"type": "qmc"}}
+    whole = sweep(make_project("whole", settings), ["hpo.max_trials=6"])
+    first = make_project("first", settings)
+    exported = sweep(first)
+    write_optuna_study(url, first)
+    second = make_project("second", settings)
+    restored = sweep(second, import_from=url)
+    assert restored.study_key_hash == exported.study_key_hash
+    assert restored.trials == exported.trials
+    assert calls(second) == []
+    resumed = sweep(second, ["hpo.max_trials=6"], import_from=url)
+    assert [trial.params for trial in resumed.trials] == [trial.params for trial in whole.trials]
+    assert len(calls(second)) == 4
+    sweep(first, ["hpo.max_trials=5"])
+
+
+def test_others_trials_inform_the_sampler_alone(make_project: MakeProject, url: str) -> None:
+    """Trials that somebody else scored are neither counted, nor the best, nor an answer; the sampler learns of them."""
+    others_study(url, [index / 40 for index in range(40)])
+    settings = {"max_trials": 3, "sampler": {"type": "tpe", "n_startup_trials": 5}}
+    alone = sweep(make_project("alone", settings))
+    config_dir = make_project("informed", settings)
+    informed = sweep(config_dir, import_from=url)
+    own = [trial for trial in informed.trials if not trial.imported_from]
+    assert [trial.number for trial in own] == [41, 42, 43]
+    assert [trial.imported_from for trial in informed.trials[:2]] == ["theirs/0", "theirs/1"]
+    assert len(calls(config_dir)) == 6
+    assert informed.best in own
+    assert sorted(informed.leaderboard(), key=lambda trial: trial.number) == own
+    assert min(trial.value or 0.0 for trial in informed.trials) < -4
+    distance = [abs(float(str(trial.params["x"])) - 0.3) for trial in own]
+    without = [abs(float(str(trial.params["x"])) - 0.3) for trial in alone.trials]
+    assert sum(distance) < sum(without)
+    assert "3 of 3 trials (3 complete), beside 41 imported" in study_status(config_dir).summary
+
+
+def test_importing_twice_is_importing_once(make_project: MakeProject, url: str) -> None:
+    """A second import takes in what is new alone, and an import that was cut short is gone on with."""
+    study = others_study(url, [0.1, 0.2])
+    config_dir = make_project(hpo={"max_trials": 1})
+    first = sweep(config_dir, import_from=url)
+    assert [trial.state for trial in first.trials] == ["complete", "complete", "pruned", "complete"]
+    assert sweep(config_dir, import_from=url).trials == first.trials
+    client = current_session().client
+    for run in queries.find_runs({tags.STAGE: tags.STAGE_TRIAL})[1:3]:
+        client.delete_tag(run.run_id, tags.DONE)
+    assert sweep(config_dir).trials == first.trials
+    study.add_trial(study.trials[0])
+    assert len(sweep(config_dir, import_from=url).trials) == 5
+    assert len(calls(config_dir)) == 2
+
+
+def test_what_does_not_fit_is_refused(make_project: MakeProject, url: str, tmp_path: Path) -> None:
+    """Parameters outside the search space are listed, all of them, and nothing is taken in."""
+    study = others_study(url, [0.5, 1.5, 1.7], high=2.0)
+    config_dir = make_project()
+    with pytest.raises(ConfigError) as caught:
+        sweep(config_dir, import_from=url)
+    assert [problem.split(":")[1] for problem in caught.value.problems] == [
+        " trial 1 of 'theirs'",
+        " trial 2 of 'theirs'",
+    ]
+    assert queries.find_runs({tags.STAGE: tags.STAGE_TRIAL}) == []
+    optuna.delete_study(study_name=study.study_name, storage=url)
+    optuna.create_study(storage=url, study_name="up", direction="maximize")
+    with pytest.raises(ConfigError, match="'up' is to maximize, this one to minimize"):
+        sweep(config_dir, import_from=url)
+
+
+def test_a_study_that_went_on_in_two_places(make_project: MakeProject, url: str) -> None:
+    """Trials of the same study that differ under one number are refused; started over, they are taken in."""
+    config_dir = make_project(hpo={"max_trials": 2})
+    sweep(config_dir)
+    write_optuna_study(url, config_dir)
+    shutil.copytree(config_dir.parent, config_dir.parent.parent / "other")
+    other = config_dir.parent.parent / "other" / "config"
+    sweep(other, force=True)
+    run = queries.find_runs({tags.STAGE: tags.STAGE_TRIAL})[3]
+    record = run.tags[tags.TRIAL_RECORD].replace('"trial_key_hash":"', '"trial_key_hash":"0')
+    current_session().client.set_tag(run.run_id, tags.TRIAL_RECORD, record)
+    with pytest.raises(ExecutionError, match="trial 1 of the imported study is another one than here"):
+        sweep(other, import_from=url)
+    assert len(sweep(other, import_from=url, force=True).trials) == 2
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("sqlite:///{}/nothing.db", "the file doesn't exist"),
+        ("nonsense", "can't be used: ArgumentError"),
+        ("postgresql://me:secret@127.0.0.1:1/x", "can't be used"),
+    ],
+)
+def test_storage_that_cannot_be_used(make_project: MakeProject, tmp_path: Path, address: str, message: str) -> None:
+    """A storage that isn't there, or no storage at all, is told in one line without its password."""
+    with pytest.raises(ExecutionError, match=message) as caught:
+        sweep(make_project(), import_from=address.format(tmp_path))
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_of_several_studies_is_named(make_project: MakeProject, url: str) -> None:
+    """Of several studies the one of hpo.study_name is read; without one of that name they are listed."""
+    others_study(url, [0.1], name="first")
+    others_study(url, [0.2], name="second")
+    config_dir = make_project(hpo={"max_trials": 1})
+    with pytest.raises(ExecutionError, match=r"has studies first, second; name one as hpo\.study_name"):
+        sweep(config_dir, import_from=url)
+    found = sweep(config_dir, ["hpo.study_name=second"], import_from=url)
+    assert found.trials[0].imported_from == "second/0"
