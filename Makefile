@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DEMO ?= demo
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check format docs lock clean
+.PHONY: demo test check bench format docs lock clean
 
 demo: $(READY)  ## fine-tune a real backbone: sweep, cross-validation, refit, final training
 	test -d $(DEMO) || $(BIN)/assay init $(DEMO)
@@ -20,6 +20,11 @@ check: $(READY)  ## formatting, lint, types, import contracts
 	$(BIN)/ruff check --no-cache
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(READY)  ## what Assay costs beside its peers and limits, measured side by side; 7 minutes
+	$(BIN)/python benchmarks/resume.py
+	$(BIN)/python benchmarks/find_by_key.py
+	$(BIN)/python benchmarks/diff.py
 
 format: $(READY)  ## mend formatting and what lint can mend
 	$(BIN)/ruff format

@@ -1,0 +1,89 @@
+"""A study that is begun in one place and finished in another, with nothing in common but a tracking server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.conftest import MakeProject, calls
+from tests.training.hpo.execution.test_sweep import start_sweep, wait_for_calls
+
+from infrastructure.naming import tags
+from infrastructure.tracking.mlflow import queries
+from training.hpo.execution.explain import trace
+from training.hpo.execution.local.refit import refit
+from training.hpo.execution.local.sweep import sweep
+
+
+@pytest.fixture
+def server(tmp_path: Path, empty_store: Path) -> Iterator[str]:
+    """Yield the address of an MLflow server on loopback."""
+    shutil.copy(empty_store, tmp_path / "server.db")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    store = [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path}/server.db",
+        "--artifacts-destination",
+        str(tmp_path / "kept"),
+    ]
+    where = ["--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--workers", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *store, *where],
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    try:
+        while True:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_begun_here_and_finished_there(make_project: MakeProject, server: str) -> None:
+    """A sweep that is killed in one folder goes on in another one, by the server alone; no finished fold again."""
+    uninterrupted = sweep(make_project("alone"), ["hpo.max_trials=6"])
+    here, there = make_project("here"), make_project("there")
+    for config_dir in (here, there):
+        (config_dir / "mlflow.yaml").write_text(f"tracking_uri: {server}\n")
+        (config_dir.parent / "mlflow.db").unlink()
+    process = start_sweep(here, 6)
+    wait_for_calls(here, 6)
+    process.kill()
+    process.wait()
+    shutil.move(here.parent / "data", here.parent / "gone")
+    result = sweep(there, ["hpo.max_trials=6"])
+    assert [trial.params for trial in result.trials] == [trial.params for trial in uninterrupted.trials]
+    assert [trial.value for trial in result.trials] == [trial.value for trial in uninterrupted.trials]
+    assert result.best.number == uninterrupted.best.number
+    assert 12 <= len(calls(here)) + len(calls(there)) <= 13
+    assert len(calls(there)) < 12
+    runs = queries.find_runs({tags.STUDY_KEY: result.study_key_hash})
+    stages = Counter(run.tags[tags.STAGE] for run in runs)
+    assert stages == {tags.STAGE_SWEEP: 1, tags.STAGE_TRIAL: 6, tags.STAGE_FOLD: 12}
+    assert {(run.status, run.is_done) for run in runs} == {("FINISHED", True)}
+    champion = refit(there)
+    assert not (there.parent / "mlflow.db").exists()
+    assert [link for link in trace(champion.model_uri, there) if link.problems] == []
