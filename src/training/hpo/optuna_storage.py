@@ -68,16 +68,16 @@ def import_study(url: str, label: StudyLabel, config: HpoConfig) -> list[TrialRe
 
     A study that Assay exported under the same key comes back as it was. Of any other one the trials are marked as
     imported, since nobody knows on which data and folds they were scored. Where the storage has several studies, the
-    one of `label.name` is read. Raises ExecutionError if the storage can't be used or hasn't got the study, and
-    ConfigError, with every fault, for trials outside the search space or another direction.
+    one of `label.name` is read. Raises ExecutionError if the storage can't be used, and ConfigError, with every fault,
+    if it isn't there, hasn't got the study, or for trials outside the search space or another direction.
     """
     if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).is_file():
-        raise ExecutionError(f"no Optuna storage at {url}: the file doesn't exist")
+        raise ConfigError([f"--import: no Optuna storage at {url}: the file doesn't exist"])
     with _storage_errors(url):
         names = optuna.get_all_study_names(url)
         if label.name not in names and len(names) != 1:
             found = f"studies {', '.join(names)}; name one as hpo.study_name" if names else "no study"
-            raise ExecutionError(f"the Optuna storage {_shown(url)} has {found}")
+            raise ConfigError([f"--import: the Optuna storage {_shown(url)} has {found}"])
         name = label.name if label.name in names else names[0]
         study = optuna.load_study(study_name=name, storage=url)
         directions = [direction.name.lower() for direction in study.directions]

@@ -182,3 +182,49 @@ def test_terminal_gets_a_live_display(make_project: MakeProject) -> None:
     assert b"\x1b[" in shown
     assert b"1/2" in shown
     assert b"trial 1 fold 1" in shown
+
+
+def test_a_study_is_explained(make_project: MakeProject) -> None:
+    """best, lineage, reproduce and diff answer from the store; a broken link and a difference end with 1."""
+    config_dir = make_project()
+    config = ("--config-dir", str(config_dir))
+    assert assay("run", *config).returncode == 0
+    best = assay("best", *config)
+    assert (best.returncode, best.stdout.count("hpo_study-")) == (0, 1), best.stdout + best.stderr
+    lineage = assay("lineage", "models:/quadratic@champion", *config)
+    assert lineage.returncode == 0, lineage.stderr
+    whole = [line.split(": ")[0].split() for line in lineage.stdout.splitlines()]
+    assert {words[0] for words in whole} == {"ok"}, lineage.stdout
+    run_id = re.search(r"runs:/(\w{32})/model", assay("run", *config).stdout)
+    assert run_id is not None
+    again = assay("reproduce", run_id[1], *config)
+    assert again.returncode == 0, again.stderr
+    assert "metrics are identical" in again.stdout
+    (config_dir.parent / "objective.py").write_text(
+        (config_dir.parent / "objective.py").read_text().replace("loss * 2", "loss * 3")
+    )
+    changed = assay("reproduce", run_id[1], "--tolerance", "0", *config)
+    assert (changed.returncode, "Traceback" in changed.stderr) == (1, False)
+    assert changed.stderr.splitlines()[-1].endswith("not reproduced within 0: test_loss"), changed.stderr
+    (config_dir.parent / "data" / "train.jsonl").write_text('{"value": 1.0, "label": 1.0}\n')
+    broken = assay("lineage", "models:/quadratic@champion", *config)
+    assert (broken.returncode, "Traceback" in broken.stderr) == (1, False)
+    assert broken.stderr.splitlines()[-1].startswith("error: the lineage of models:/quadratic@champion doesn't hold")
+
+
+def test_a_study_goes_to_optuna_and_back(make_project: MakeProject) -> None:
+    """A study that was exported is taken in by another project; --force begins a variant; unknown storages are told."""
+    there = make_project("there")
+    assert assay("sweep", "--config-dir", str(there)).returncode == 0
+    url = f"sqlite:///{there.parent / 'optuna.db'}"
+    exported = assay("export", "--optuna", url, "--config-dir", str(there))
+    assert (exported.returncode, exported.stdout[:16]) == (0, "3 trials written"), exported.stderr
+    here = make_project("here")
+    taken = assay("sweep", "--config-dir", str(here), "--import", url)
+    assert taken.returncode == 0, taken.stderr
+    assert not (here.parent / "calls.jsonl").exists()
+    forced = assay("sweep", "--config-dir", str(here), "--force", "--max-trials", "1")
+    assert forced.returncode == 0, forced.stderr
+    assert len((here.parent / "calls.jsonl").read_text().splitlines()) == 2
+    absent = assay("sweep", "--config-dir", str(here), "--import", "sqlite:///nowhere.db")
+    assert (absent.returncode, "Traceback" in absent.stderr) == (2, False), absent.stderr
