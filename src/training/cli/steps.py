@@ -31,6 +31,7 @@ from training.hpo.execution.status import study_status
 
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for every fold of a study
 
 
 def run_all(config_dir: Path | None, overrides: Sequence[str], *, force: bool) -> None:
