@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from pydantic import JsonValue
 
-ABSENT = "absent"
+ABSENT: Final = "absent"
+SHOWN: Final = 60
+"""Characters of a value that are shown."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,11 @@ class Difference:
 
     def __str__(self) -> str:
         """Return `field: old → new`."""
-        return f"{self.field}: {_short(self.old)} → {_short(self.new)}"
+        old, new = str(self.old), str(self.new)
+        pairs = enumerate(zip(old, new, strict=False))
+        first = next((index for index, (one, other) in pairs if one != other), min(len(old), len(new)))
+        start = max(0, first - SHOWN // 3) if max(len(old), len(new)) > SHOWN else 0
+        return f"{self.field}: {_cut(old, start)} → {_cut(new, start)}"
 
 
 def differences(old: Mapping[str, JsonValue], new: Mapping[str, JsonValue], prefix: str = "") -> Iterator[Difference]:
@@ -29,10 +37,16 @@ def differences(old: Mapping[str, JsonValue], new: Mapping[str, JsonValue], pref
         before, after = old.get(name, ABSENT), new.get(name, ABSENT)
         if isinstance(before, dict) and isinstance(after, dict):
             yield from differences(before, after, f"{prefix}{name}.")
-        elif type(before) is not type(after) or before != after:
+        elif (name in old) is not (name in new) or _as_json(before) != _as_json(after):
             yield Difference(prefix + name, before, after)
 
 
-def _short(value: JsonValue) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+def _as_json(value: JsonValue) -> str:
+    """Return a value as JSON, in which 1, true and "1" differ as they do in a key."""
+    return json.dumps(value, sort_keys=True)
+
+
+def _cut(text: str, start: int) -> str:
+    """Return a text from `start` on, and no more of it than is shown."""
+    end = start + SHOWN
+    return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"

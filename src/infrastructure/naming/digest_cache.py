@@ -19,7 +19,10 @@ ENTRIES: Final = TypeAdapter(dict[str, tuple[str, Annotated[str, Field(pattern="
 """By a file's name in the folder: its state, and its digest in 64 hex digits."""
 
 SETTLED: Final = 2_000_000_000
-"""Nanoseconds after which a changed file can't change again without its times showing it, on any file system."""
+"""Nanoseconds after which another write shows in a file's times, however coarse they are.
+
+Writes through a memory map that is still open are the exception: Linux dates only the first of them.
+"""
 
 
 class DigestCache:
@@ -29,16 +32,15 @@ class DigestCache:
     """
 
     def __init__(self, folder: Path) -> None:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         name = blake3(os.fsencode(folder.resolve())).hexdigest()[:32]
         self._folder = folder
-        self._file = Path(home, "assay", "digests", f"{name}.json")
+        self._file = _cache_home() / "assay" / "digests" / f"{name}.json"
         self._known: dict[str, tuple[str, str]] = {}
         self._learnt: dict[str, tuple[str, str]] = {}
 
     def __enter__(self) -> Self:
         with contextlib.suppress(OSError, ValueError):
-            self._known = ENTRIES.validate_json(self._file.read_bytes())
+            self._known = ENTRIES.validate_python(json.loads(self._file.read_bytes()))
         return self
 
     def __exit__(
@@ -60,6 +62,15 @@ class DigestCache:
         if is_settled and _state(file.stat()) == state:
             self._learnt[name] = (state, digest.hex())
         return digest
+
+
+def _cache_home() -> Path:
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return Path(given)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:  # a user without a home, as in some containers
+        return Path(os.devnull)  # nothing can lie below it, so there is no cache
 
 
 def _state(status: os.stat_result) -> str:

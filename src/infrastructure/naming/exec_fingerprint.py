@@ -7,14 +7,21 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import os
 import platform
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Final
+
+from blake3 import blake3
 
 from infrastructure.naming import tags
 from infrastructure.naming.keys import canonical_json
+
+UNKNOWN: Final = "unknown"
 
 
 @dataclass(frozen=True)
@@ -42,18 +49,21 @@ class ExecFingerprint:
 def exec_fingerprint(root_dir: Path) -> ExecFingerprint:
     """Return the environment as it is now.
 
-    Uncommitted changes of tracked files count by their SHA-256; files that git doesn't track don't count.
+    Uncommitted changes of tracked files count by their SHA-256. The project's own Python files, which trainings import,
+    count by their content whether git tracks them or not.
     """
-    commit = _git(root_dir, "rev-parse", "HEAD").decode().strip()
+    commit = (_git(root_dir, "rev-parse", "HEAD") or b"").decode().strip()
     changes = _git(root_dir, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD") if commit else b""
+    diff = UNKNOWN if changes is None else hashlib.sha256(changes).hexdigest() if changes else ""
     document = {
-        "git": {"commit": commit, "diff": hashlib.sha256(changes).hexdigest() if changes else ""},
+        "git": {"commit": commit, "diff": diff},
+        "code": _project_code(root_dir),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "packages": _packages(),
     }
-    return ExecFingerprint(canonical_json(document).decode(), commit, bool(changes))
+    return ExecFingerprint(canonical_json(document).decode(), commit, bool(diff))
 
 
 def knows_commit(root_dir: Path, commit: str) -> bool | None:
@@ -65,7 +75,30 @@ def knows_commit(root_dir: Path, commit: str) -> bool | None:
 
 @functools.cache
 def _packages() -> dict[str, str]:
-    return {distribution.name.lower(): distribution.version for distribution in distributions()}
+    found: dict[str, str] = {}
+    for distribution in distributions():
+        name = distribution.metadata["Name"]
+        if name:  # pip leaves folders behind that are none
+            found.setdefault(name.lower(), distribution.version)  # the first on the path is the one that is imported
+    return found
+
+
+def _project_code(root_dir: Path) -> str:
+    """Return the BLAKE3 over the project's own Python files: its modules, and its packages with an `__init__.py`."""
+    whole = blake3()
+    for file in sorted(_python_files(root_dir)):
+        name = os.fsencode(file.relative_to(root_dir).as_posix())
+        content = file.read_bytes()
+        whole.update(len(name).to_bytes(8, "big") + name + len(content).to_bytes(8, "big") + content)
+    return whole.hexdigest()
+
+
+def _python_files(folder: Path) -> Iterator[Path]:
+    for entry in folder.iterdir():
+        if entry.suffix == ".py" and entry.is_file():
+            yield entry
+        elif entry.is_dir() and not entry.is_symlink() and (entry / "__init__.py").is_file():
+            yield from _python_files(entry)
 
 
 @functools.cache
@@ -79,7 +112,8 @@ def _processor() -> str:
     return next(names, platform.processor())
 
 
-def _git(root_dir: Path, *arguments: str) -> bytes:
+def _git(root_dir: Path, *arguments: str) -> bytes | None:
+    """Return what git prints, or None if it fails or takes more than 10 s."""
     try:
         done = subprocess.run(  # noqa: S603  fixed arguments
             ["git", "-C", str(root_dir), *arguments],  # noqa: S607  the user's own git
@@ -88,5 +122,5 @@ def _git(root_dir: Path, *arguments: str) -> bytes:
             timeout=10,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return b""
-    return done.stdout if done.returncode == 0 else b""
+        return None
+    return done.stdout if done.returncode == 0 else None

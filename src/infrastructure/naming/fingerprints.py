@@ -11,14 +11,15 @@ from blake3 import blake3
 
 from infrastructure.errors import IdentityError
 from infrastructure.naming.digest_cache import DigestCache
+from infrastructure.paths.packages import PACKAGE_PREFIX, package_folder
 
 
 def fingerprint(path: Path) -> str:
     """Return the BLAKE3 of a file, or of all files in a folder in order of their relative names, in 64 hex digits.
 
-    The same files in another folder have the same fingerprint; a file's own name counts only inside a folder. The
-    second time a file costs a `stat`, unless it was changed. Raises IdentityError if there is nothing at `path`, or
-    something that can't be read.
+    The same files in another folder have the same fingerprint; a file's own name counts only inside a folder, and
+    hidden files in it don't count. The second time a file costs a `stat`, unless it was changed. Raises IdentityError
+    if there is nothing at `path`, or something that can't be read.
     """
     try:
         return _fingerprint(path)
@@ -43,20 +44,29 @@ def _fingerprint(path: Path) -> str:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder, those behind links too; raise IdentityError for a link to where it lies in."""
+    """Yield the files below a folder, those behind links too; raise IdentityError for a link to where it lies in.
+
+    Hidden files and folders are none of its content: file managers, git and download tools leave them behind.
+    """
     for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         for name in folders:
             link = Path(parent, name)
             if link.is_symlink() and Path(parent).resolve().is_relative_to(link.resolve()):
                 raise IdentityError(f"{link} links to a folder that it lies in, so its content has no end")
-        for name in names:
+        for name in (name for name in names if not name.startswith(".")):
             file = Path(parent, name)
             if stat.S_ISREG(file.stat().st_mode):
                 yield file
 
 
 def backbone_identity(backbone: str, root_dir: Path) -> str:
-    """Return what a backbone is known by: the content of the folder that it names, otherwise its name."""
+    """Return what a backbone is known by: the content of the folder that it names, otherwise its name.
+
+    Raises IdentityError or ConfigError if it names a folder that isn't there.
+    """
+    if backbone.startswith(PACKAGE_PREFIX):
+        return f"blake3:{fingerprint(package_folder(backbone))}"
     folder = (root_dir / Path(backbone).expanduser()).resolve()
     if not folder.is_dir() and not backbone.startswith((".", "/", "~")):
         return backbone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from infrastructure.naming.fingerprints import backbone_identity, fingerprint
 
 SCHEMA_V2: Final = 2
 SCHEMA_V1: Final = 1
+MAX_INT: Final = 2**53 - 1
+"""The largest whole number that RFC 8785 takes as an integer."""
 
 Config = Mapping[str, object] | BaseModel
 
@@ -42,6 +45,19 @@ def canonical_json(value: object) -> bytes:
         raise IdentityError(
             f"a key document holds JSON values only (no NaN, infinity or huge integer): {error}"
         ) from error
+
+
+def parse_document(text: str) -> dict[str, JsonValue]:
+    """Return the document of this canonical form, so that its own canonical form is the same again.
+
+    Whole numbers from 2^53 on were floats: RFC 8785 writes 1e16 as 10000000000000000. Raises ValueError.
+    """
+    document: dict[str, JsonValue] = json.loads(text, parse_int=_number)
+    return document
+
+
+def _number(digits: str) -> float:
+    return int(digits) if abs(int(digits)) <= MAX_INT else float(digits)
 
 
 def hash_document(document: Mapping[str, object]) -> str:

@@ -16,6 +16,6 @@ def command(studies: tuple[str, ...], config_dir: Path | None) -> None:
     """Rank studies whose results mean the same by their best trials.
 
     STUDY is the id or name of a study's run, or the beginning of its key hash. Without any, all studies of the
-    tracking store are ranked that differ from the project's in nothing but the backbone.
+    project's experiment are ranked that differ from the project's in nothing but the backbone.
     """
     step("training.cli.steps:show_best")(references=studies, config_dir=config_dir)

@@ -107,7 +107,10 @@ def show_lineage(reference: str, config_dir: Path | None) -> None:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     links = trace(reference, config_dir)
     for link in links:
-        console.print(f"{'BROKEN' if link.problems else 'ok':8}{link.what}: {link.shown}")
+        mark = "BROKEN" if link.problems else "?" if link.unchecked else "ok"
+        console.print(
+            f"{mark:8}{link.what}: {link.shown}{f' (not checked: {link.unchecked})' if link.unchecked else ''}"
+        )
         for problem in link.problems:
             console.print(f"        {problem}")
     if broken := [link.what for link in links if link.problems]:
@@ -123,8 +126,11 @@ def run_reproduce(reference: str, config_dir: Path | None, tolerance: float) -> 
         fold = "" if pair.fold_idx is None else f"fold {pair.fold_idx} "
         verdict = "identical" if pair.is_identical else f"differs by {abs(pair.recorded - pair.reproduced):.3g}"
         console.print(f"{fold}{pair.name}: {pair.recorded!r} → {pair.reproduced!r}, {verdict}")
-    console.print("executed with the same software and machine" if not found.environment else "executed differently:")
-    for difference in found.environment:
+    if found.environment is None:
+        console.print("what it was executed with isn't kept, so it can't be compared")
+    else:
+        console.print("executed differently:" if found.environment else "executed with the same software and machine")
+    for difference in found.environment or ():
         console.print(f"  {difference}")
     if all(pair.is_identical for pair in found.metrics):
         console.print(f"{found.name} is reproduced: all {len(found.metrics)} metrics are identical")

@@ -72,9 +72,12 @@ def metric_points(result: TrainingResult) -> list[MetricPoint]:
     return [point for point in points if isfinite(point.value)]
 
 
-def worker_environment() -> dict[str, str]:
-    """Return the environment for a training's process: the store is named, and no run of another is inherited."""
-    return runs.worker_environment(os.environ)
+def worker_environment(tracking_uri: str | None = None) -> dict[str, str]:
+    """Return the environment for a training's process: the store is named, and no run of another is inherited.
+
+    With `tracking_uri` it is a store other than the configured one.
+    """
+    return runs.worker_environment(os.environ, tracking_uri)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +10,20 @@ from pydantic import JsonValue
 
 from infrastructure.config.loading import ProjectConfig, load_project_config
 from infrastructure.naming.differences import Difference, differences
-from infrastructure.naming.keys import study_identity
+from infrastructure.naming.keys import parse_document, study_identity
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a study or trial is: `identity` is its key document, `other` what doesn't count towards its key."""
+    """What a study, trial or training is.
+
+    `identity` is what its key is made of, `other` what its configuration says beside that, and `execution` how it was
+    carried out, which a configuration says nothing of.
+    """
 
     identity: Mapping[str, JsonValue]
     other: Mapping[str, JsonValue]
+    execution: Mapping[str, JsonValue] | None = None
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,10 @@ class Comparison:
 
 def compare_descriptions(before: Description, after: Description) -> Comparison:
     """Return what differs."""
-    return Comparison(
-        tuple(differences(before.identity, after.identity)), tuple(differences(before.other, after.other))
-    )
+    other = list(differences(before.other, after.other))
+    if before.execution is not None and after.execution is not None:
+        other += differences(before.execution, after.execution)
+    return Comparison(tuple(differences(before.identity, after.identity)), tuple(other))
 
 
 def compare_configs(one: Path, two: Path) -> Comparison:
@@ -46,22 +51,22 @@ def compare_configs(one: Path, two: Path) -> Comparison:
 def describe_config(config: ProjectConfig) -> Description:
     """Return what the study of a project's configuration is."""
     identity = study_identity(config.data, config.hpo, config.train, config.train.backbone, config.root_dir)
-    document: dict[str, JsonValue] = json.loads(identity.document)
+    document = parse_document(identity.document)
     written: dict[str, JsonValue] = {
-        section: model.model_dump(mode="json", exclude_none=True)
+        section: model.model_dump(mode="json")
         for section, model in (("data", config.data), ("hpo", config.hpo), ("train", config.train))
     }
-    return Description(document, _without(written, document))
+    return Description(document, not_identity(written, document))
 
 
-def _without(written: Mapping[str, JsonValue], document: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return what is written and isn't part of the document."""
+def not_identity(written: Mapping[str, JsonValue], document: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return what a configuration says and isn't part of the key document; absent values say nothing."""
     rest: dict[str, JsonValue] = {}
     for name, value in written.items():
         known = document.get(name)
         if isinstance(value, dict) and isinstance(known, dict):
-            if inner := _without(value, known):
+            if inner := not_identity(value, known):
                 rest[name] = inner
-        elif name not in document and name != "backbone":
+        elif name not in document and name != "backbone" and value is not None:
             rest[name] = value
     return rest

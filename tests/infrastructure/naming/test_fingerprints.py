@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from infrastructure.errors import IdentityError
+from infrastructure.errors import ConfigError, IdentityError
 from infrastructure.naming import digest_cache
-from infrastructure.naming.fingerprints import fingerprint
+from infrastructure.naming.fingerprints import backbone_identity, fingerprint
 
 GOLDEN_FOLDER = "180104b6fc8c6c54523952f2941daa223ae478fed49c3be89ab8dc747c0c8b73"
 
@@ -108,3 +108,40 @@ def test_what_cannot_be_read_is_told(folder: Path) -> None:
     (folder / "lost").symlink_to(folder / "nowhere")
     with pytest.raises(IdentityError, match=r"lost can't be read for a fingerprint: No such file"):
         fingerprint(folder)
+
+
+def test_hidden_files_do_not_count(folder: Path) -> None:
+    """What file managers and download tools leave behind is no content."""
+    before = fingerprint(folder)
+    (folder / ".DS_Store").write_bytes(b"x")
+    (folder / ".cache" / "huggingface").mkdir(parents=True)
+    (folder / ".cache" / "huggingface" / "file.metadata").write_text("2026")
+    assert fingerprint(folder) == before
+
+
+def test_without_a_home_there_is_no_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without a home folder has fingerprints all the same."""
+    before = fingerprint(folder)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert fingerprint(folder) == before
+
+
+def test_a_packages_backbone_is_known_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version of a package with other weights is another backbone; one that isn't installed is told."""
+    model = tmp_path / "weights_package" / "model"
+    model.mkdir(parents=True)
+    (model.parent / "__init__.py").touch()
+    (model / "weights").write_bytes(b"1")
+    monkeypatch.syspath_prepend(tmp_path)
+    first = backbone_identity("package:weights_package/model", tmp_path)
+    assert first == backbone_identity(str(model), tmp_path)
+    (model / "weights").write_bytes(b"2")
+    assert backbone_identity("package:weights_package/model", tmp_path) != first
+    with pytest.raises(ConfigError, match="not installed"):
+        backbone_identity("package:no_such_package/model", tmp_path)

@@ -16,13 +16,17 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 
-from infrastructure.errors import RunNotFoundError, TrackingError
+from infrastructure.errors import IdentityError, RunNotFoundError, TrackingError
+from infrastructure.naming.fingerprints import fingerprint
 from infrastructure.tracking.mlflow.queries import get_run
 from infrastructure.tracking.mlflow.runs import has_artifact
 from infrastructure.tracking.mlflow.session import current_session
 
 ARTIFACT_PATH: Final = "model"
 CHAMPION: Final = "champion"
+MODEL_FILE: Final = "MLmodel"
+PACKED_FILES: Final = "artifacts/model"
+"""Where MLflow puts the trained model's own files inside a packed one."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,18 @@ def find_version(uri: str) -> RegisteredVersion:
 
 def is_servable(run_id: str) -> bool:
     """Tell whether what a run keeps is a packed model, not just files."""
-    return has_artifact(run_id, f"{ARTIFACT_PATH}/MLmodel")
+    return has_artifact(run_id, f"{ARTIFACT_PATH}/{MODEL_FILE}")
+
+
+def stored_model_fingerprint(run_id: str) -> str | None:
+    """Return the fingerprint of the model's files as a run keeps them, or None if it keeps none."""
+    client = current_session().client
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            kept = Path(client.download_artifacts(run_id, ARTIFACT_PATH, folder))
+            return fingerprint(kept / PACKED_FILES if (kept / MODEL_FILE).is_file() else kept)
+        except (MlflowException, OSError, IdentityError):
+            return None
 
 
 def registered_version(run_id: str, name: str) -> str:

@@ -26,6 +26,7 @@ class RunRecord:
     start_time: int
     end_time: int
     artifact_uri: str
+    is_deleted: bool
     tags: dict[str, str]
     params: dict[str, str]
     metrics: dict[str, float]
@@ -49,6 +50,7 @@ def _record(run: Run) -> RunRecord:
         start_time=run.info.start_time,
         end_time=run.info.end_time or 0,
         artifact_uri=run.info.artifact_uri,
+        is_deleted=run.info.lifecycle_stage == "deleted",
         tags=dict(run.data.tags),
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),

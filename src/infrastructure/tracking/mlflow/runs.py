@@ -180,8 +180,13 @@ def read_text(run_id: str, artifact_file: str) -> str | None:
         return Path(client.download_artifacts(run_id, artifact_file, folder)).read_text()
 
 
-def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for a worker process: the store is named, and no run or experiment is inherited."""
+def worker_environment(environ: Mapping[str, str], tracking_uri: str | None = None) -> dict[str, str]:
+    """Return the environment for a worker process: the store is named, and no run or experiment is inherited.
+
+    The store is the configured one, or that of `tracking_uri` with MLflow's default experiment.
+    """
     session = current_session()
     kept = {key: value for key, value in environ.items() if not key.startswith(("MLFLOW_RUN", "MLFLOW_EXPERIMENT"))}
+    if tracking_uri is not None:
+        return {**kept, "MLFLOW_TRACKING_URI": tracking_uri}
     return {**kept, "MLFLOW_TRACKING_URI": session.tracking_uri, "MLFLOW_EXPERIMENT_ID": session.experiment_id}

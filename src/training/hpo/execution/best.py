@@ -8,6 +8,7 @@ from pathlib import Path
 
 from infrastructure.config.schema.hpo import Objective
 from infrastructure.errors import ExecutionError
+from infrastructure.paths.utils import resolve_project_paths_with_fallback
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 from training.hpo.execution.project import open_project
 from training.hpo.records import TrialRecord
@@ -41,7 +42,8 @@ def best(references: Sequence[str] = (), config_dir: str | Path | None = None) -
     metric of named studies differ, and ExecutionError if the store has none of the project's family.
     """
     if references:
-        setup_mlflow(config_dir=config_dir)
+        _, config_folder = resolve_project_paths_with_fallback(config_dir=config_dir)
+        setup_mlflow(config_dir=config_folder)
         found = named_studies(references)
     else:
         project = open_project(config_dir)
@@ -54,7 +56,7 @@ def best(references: Sequence[str] = (), config_dir: str | Path | None = None) -
             study_name=study.run.name,
             run_id=study.run.run_id,
             backbone=study.backbone,
-            trial_count=len(study.trials),
+            trial_count=sum(not trial.imported_from for trial in study.trials),
             trial=best_record(study.trials, objective.direction),
         )
         for study in found

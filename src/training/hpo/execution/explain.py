@@ -18,10 +18,11 @@ def compare(one: str, two: str, config_dir: str | Path | None = None) -> Compari
     """Compare two studies, trials or configurations, of which at least one is in the tracking store.
 
     Each is a project's config folder, the id or name of a run, or the beginning of a study's key hash; runs are looked
-    for in the tracking store of the project of `config_dir`. Raises RunNotFoundError.
+    for in the tracking store of the project of `config_dir`. Raises RunNotFoundError, and ProjectNotFoundError.
     """
     folders = [Path(reference) for reference in (one, two) if Path(reference).is_dir()]
-    setup_mlflow(config_dir=config_dir if config_dir is not None else next(iter(folders), None))
+    _, found = resolve_project_paths_with_fallback(config_dir=config_dir or next(iter(folders), None))
+    setup_mlflow(config_dir=found)
     return compare_descriptions(_describe(one), _describe(two))
 
 
@@ -42,6 +43,15 @@ def trace(reference: str, config_dir: str | Path | None = None) -> list[Link]:
 
 def new_study_note(name: str, found: Sequence[Difference], limit: int = 3) -> str:
     """Return the line that says why a study is another than one that it resembles."""
+    return f"a new study: it differs from {name} in {_listed(found, limit)}"
+
+
+def changed_environment_note(found: Sequence[Difference], limit: int = 3) -> str:
+    """Return the line that says with what else a study goes on than it was begun with."""
+    return f"the study goes on with other code or software than it was begun with: {_listed(found, limit)}"
+
+
+def _listed(found: Sequence[Difference], limit: int) -> str:
     shown = "; ".join(str(difference) for difference in found[:limit])
     more = f"; and {len(found) - limit} more (assay diff tells all)" if len(found) > limit else ""
-    return f"a new study: it differs from {name} in {shown}{more}"
+    return f"{shown}{more}"

@@ -20,6 +20,12 @@ def environment_tags(root_dir: Path, study_run_id: str) -> dict[str, str]:
     return fingerprint.tags
 
 
+def environment_now(root_dir: Path) -> dict[str, JsonValue]:
+    """Return what a run here and now is executed with."""
+    document: dict[str, JsonValue] = json.loads(exec_fingerprint(root_dir).document)
+    return document
+
+
 @functools.lru_cache
 def _keep(study_run_id: str, fingerprint: ExecFingerprint) -> None:
     runs.log_text(study_run_id, fingerprint.document, _file(fingerprint.key_hash))
@@ -30,7 +36,11 @@ def _file(key_hash: str) -> str:
 
 
 def environment_of(run_tags: dict[str, str], study_run_id: str) -> dict[str, JsonValue]:
-    """Return what a run with these tags was executed with; empty if the study's run doesn't keep it."""
+    """Return what a run with these tags was executed with; empty if the study's run doesn't keep it.
+
+    A trial's device isn't known: its folds may have had several.
+    """
     text = runs.read_text(study_run_id, _file(run_tags.get(tags.EXEC_FINGERPRINT, "")))
     found: dict[str, JsonValue] = json.loads(text) if text else {}
-    return {**found, "device": run_tags.get(tags.DEVICE, "")} if found else {}
+    device: dict[str, JsonValue] = {"device": run_tags[tags.DEVICE]} if tags.DEVICE in run_tags else {}
+    return {**found, **device} if found else {}

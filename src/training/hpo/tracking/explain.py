@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
-
-from pydantic import JsonValue
-
 from infrastructure.naming import tags
 from infrastructure.naming.differences import Difference, differences
+from infrastructure.naming.keys import parse_document
 from infrastructure.tracking.mlflow import queries
-from training.hpo.comparison import Description
+from training.hpo.comparison import Description, not_identity
 from training.hpo.tracking.environments import environment_of
-from training.hpo.tracking.references import find_run, hyperparameters_of, key_document, study_of
-
-OTHER_TAGS = {tags.STUDY_NAME: "study_name", tags.VARIANT: "variant"}
+from training.hpo.tracking.references import (
+    find_run,
+    hyperparameters_of,
+    key_document,
+    protocol,
+    recorded_configs,
+    study_of,
+)
 
 
 def describe_run(reference: str) -> Description:
@@ -24,19 +26,23 @@ def describe_run(reference: str) -> Description:
     run = find_run(reference)
     study = study_of(run)
     document = key_document(study)
+    other = not_identity(recorded_configs(run, study), document)
     if run.tags.get(tags.TRIAL_KEY):
         document["hyperparameters"] = hyperparameters_of(run)
-    known = {name: run.tags.get(tag, study.tags.get(tag, "")) for tag, name in OTHER_TAGS.items()}
-    other: dict[str, JsonValue] = {name: value for name, value in known.items() if value}
-    return Description(document, {**other, "environment": environment_of(run.tags, study.run_id)})
+    if differing := protocol(run):
+        document["protocol"] = differing
+    if run.tags.get(tags.STAGE) == tags.STAGE_FOLD:
+        document["fold_idx"] = int(run.tags[tags.FOLD_INDEX])
+    environment = environment_of(run.tags, study.run_id)
+    return Description(document, other, {"variant": run.variant, "environment": environment})
 
 
 def nearest_study(document: str, own_run_id: str) -> tuple[str, list[Difference]] | None:
     """Return the name of the other study that differs in the fewest fields, and those fields; None without another."""
-    own: dict[str, JsonValue] = json.loads(document)
+    own = parse_document(document)
     candidates: list[tuple[str, list[Difference]]] = []
     for run in queries.find_runs({tags.STAGE: tags.STAGE_SWEEP}):
         text = tags.join_long(tags.STUDY_KEY_DOCUMENT, run.tags)
         if run.run_id != own_run_id and text:
-            candidates.append((run.name, list(differences(json.loads(text), own))))
+            candidates.append((run.name, list(differences(parse_document(text), own))))
     return min(candidates, key=lambda candidate: len(candidate[1]), default=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,25 +9,46 @@ from statistics import fmean
 
 from pydantic import JsonValue
 
-from infrastructure.errors import IdentityError, RunNotFoundError
+from infrastructure.errors import ConfigError, IdentityError, RunNotFoundError
 from infrastructure.naming import tags
 from infrastructure.naming.differences import differences
 from infrastructure.naming.exec_fingerprint import knows_commit
-from infrastructure.naming.keys import fold_key_hash, identity_of, refit_key_hash, study_identity, trial_key_hash
+from infrastructure.naming.keys import (
+    fold_key_hash,
+    identity_of,
+    parse_document,
+    refit_key_hash,
+    study_identity,
+    trial_key_hash,
+)
 from infrastructure.tracking.mlflow import queries
-from infrastructure.tracking.mlflow.models import RegisteredVersion, find_version
+from infrastructure.tracking.mlflow.models import RegisteredVersion, find_version, stored_model_fingerprint
 from infrastructure.tracking.mlflow.queries import RunRecord
 from training.execution.mlflow_setup import params_as_text
-from training.hpo.tracking.references import MODEL_STAGES, find_run, key_document, study_of, trial_of, trial_record
+from training.hpo.tracking.references import (
+    MODEL_STAGES,
+    find_run,
+    fold_record,
+    key_document,
+    protocol,
+    recorded_configs,
+    study_of,
+    trial_of,
+    trial_record,
+)
 
 
 @dataclass(frozen=True)
 class Link:
-    """One thing that a model comes from, and in what it isn't what it claims to be."""
+    """One thing that a model comes from, and in what it isn't what it claims to be.
+
+    `unchecked` says why it could not be compared with what it claims to be; empty if it was.
+    """
 
     what: str
     shown: str
     problems: tuple[str, ...] = ()
+    unchecked: str = ""
 
 
 def lineage(reference: str, root_dir: Path) -> list[Link]:
@@ -38,16 +58,21 @@ def lineage(reference: str, root_dir: Path) -> list[Link]:
     what lies in the project at `root_dir`. Raises RunNotFoundError if the reference itself leads nowhere.
     """
     version = find_version(reference) if reference.startswith("models:/") else None
-    run = queries.get_run(version.run_id) if version is not None else find_run(reference)
-    links = [_version_link(version, run)] if version is not None else []
+    links: list[Link] = []
+    run = None if version is not None else find_run(reference)
     try:
-        links.extend(_links(run, root_dir))
+        links.extend(_links(version, run, root_dir))
     except RunNotFoundError as error:
         links.append(Link("lost", "the next link is not in the tracking store", (str(error),)))
     return links
 
 
-def _links(run: RunRecord, root_dir: Path) -> Iterator[Link]:
+def _links(version: RegisteredVersion | None, run: RunRecord | None, root_dir: Path) -> Iterator[Link]:
+    if version is not None:
+        run = queries.get_run(version.run_id) if version.run_id else None
+        yield _version_link(version, run)
+    if run is None:
+        return
     stage = run.tags.get(tags.STAGE)
     if stage in MODEL_STAGES:
         yield _model_link(run)
@@ -57,8 +82,8 @@ def _links(run: RunRecord, root_dir: Path) -> Iterator[Link]:
         yield _trial_link(trial_of(run))
     study = study_of(run)
     yield _study_link(study)
-    yield _data_link(study, root_dir)
-    yield _commit_link({**study.tags, **run.tags}, root_dir)
+    yield _data_link(study, recorded_configs(run, study), root_dir)
+    yield _commit_link(run.tags if tags.EXEC_FINGERPRINT in run.tags else study.tags, root_dir)
 
 
 def _named(run: RunRecord) -> str:
@@ -72,31 +97,39 @@ def _untrue(claimed: Mapping[str, str], true: Mapping[str, str | None], source: 
             yield f"{key} is {claimed.get(key, 'absent')}, by {source} it is {value}"
 
 
+def _unfinished(run: RunRecord) -> tuple[str, ...]:
+    return (*_unless(run.is_done, "it isn't done"), *_unless(not run.is_deleted, "its run was deleted"))
+
+
 def _unless(holds: bool, message: str) -> tuple[str, ...]:
     return () if holds else (message,)
 
 
-def _version_link(version: RegisteredVersion, run: RunRecord) -> Link:
+def _version_link(version: RegisteredVersion, run: RunRecord | None) -> Link:
+    shown = f"{version.name} version {version.version}"
+    if run is None:
+        return Link("model version", shown, ("it names no run that made it",))
     made_by = {key: run.tags.get(key) for key in (tags.STUDY_KEY, tags.TRIAL_KEY)}
     problems = (
         *_untrue(version.tags, made_by, "its run"),
         *_unless(version.source.startswith(run.artifact_uri), f"its files are at {version.source}, not with its run"),
     )
-    return Link("model version", f"{version.name} version {version.version}", problems)
+    return Link("model version", shown, problems)
 
 
 def _model_link(run: RunRecord) -> Link:
     trial = trial_of(run)
     trial_key = trial.tags.get(tags.TRIAL_KEY, "")
-    protocol = tags.join_long(tags.REFIT_PROTOCOL, run.tags)
+    differing = protocol(run)
     true = {tags.TRIAL_KEY: trial_key, tags.STUDY_KEY: trial.tags.get(tags.STUDY_KEY)}
-    if protocol is not None:
-        true[tags.REFIT_KEY] = refit_key_hash(trial_key, json.loads(protocol))
+    if differing is not None:
+        true[tags.REFIT_KEY] = refit_key_hash(trial_key, differing)
     problems = (
-        *_unless(run.is_done, "it isn't done"),
-        *_unless(protocol is not None, "it keeps no protocol, so its key can't be checked"),
+        *_unfinished(run),
+        *_unless(differing is not None, "it keeps no protocol, so its key can't be checked"),
         *_untrue(run.tags, true, "its trial and protocol"),
         *_untrue(run.tags, {tags.LINEAGE_STUDY_RUN: trial.tags.get(tags.PARENT_RUN)}, "its trial"),
+        *_untrue(run.tags, {tags.MODEL_FINGERPRINT: stored_model_fingerprint(run.run_id)}, "its files"),
     )
     return Link("refit" if run.tags[tags.STAGE] == tags.STAGE_REFIT else "final training", _named(run), problems)
 
@@ -109,7 +142,14 @@ def _fold_link(run: RunRecord) -> Link:
         tags.STUDY_KEY: trial.tags.get(tags.STUDY_KEY),
         tags.FOLD_KEY: fold_key_hash(trial_key, int(fold_idx)),
     }
-    return Link("fold", _named(run), (*_unless(run.is_done, "it isn't done"), *_untrue(run.tags, true, "its trial")))
+    record, in_trial = fold_record(run), trial_record(trial).folds.get(int(fold_idx))
+    is_same = record is not None and in_trial is not None and record.metrics == in_trial.metrics
+    problems = (
+        *_unfinished(run),
+        *_untrue(run.tags, true, "its trial"),
+        *_unless(is_same, "its metrics aren't those that its trial was judged by"),
+    )
+    return Link("fold", _named(run), problems)
 
 
 def _trial_link(run: RunRecord) -> Link:
@@ -121,7 +161,7 @@ def _trial_link(run: RunRecord) -> Link:
     study_key = study.tags.get(tags.STUDY_KEY, "")
     true = {tags.STUDY_KEY: study_key, tags.TRIAL_KEY: trial_key_hash(study_key, record.params)}
     problems = (
-        *_unless(run.is_done, "it isn't done"),
+        *_unfinished(run),
         *_untrue(run.tags, true, "its study and record"),
         *_untrue(run.params, params_as_text(record.params), "its record"),
         *_unless(not record.imported_from, f"it was imported from {record.imported_from}, so nobody knows its folds"),
@@ -145,31 +185,34 @@ def _study_link(study: RunRecord) -> Link:
         tags.EVAL_FINGERPRINT: identity.eval_fingerprint,
         tags.STUDY_KEY_SCHEMA: str(identity.schema_version),
     }
-    problems = tuple(_untrue(study.tags, true, "its key document"))
+    problems = (
+        *_untrue(study.tags, true, "its key document"),
+        *_unless(not study.is_deleted, "its run was deleted"),
+    )
     return Link("study", f"{_named(study)}: key {study.tags.get(tags.STUDY_KEY)}", problems)
 
 
-def _data_link(study: RunRecord, root_dir: Path) -> Link:
+def _data_link(study: RunRecord, configs: Mapping[str, JsonValue], root_dir: Path) -> Link:
     document = key_document(study)
     fingerprint = _field(document, "data", "fingerprint")
-    configs = json.loads(tags.join_long(tags.CONFIG, study.tags) or "{}")
-    if "data" not in configs or "hpo" not in configs:
+    data, hpo, train = (configs.get(name) for name in ("data", "hpo", "train"))
+    if not isinstance(data, dict) or not isinstance(hpo, dict):
         return Link("data", f"{fingerprint}", ("the study keeps no configuration, so its data can't be looked for",))
     backbone = study.tags.get(tags.BACKBONE, "")
     try:
-        here = study_identity(configs["data"], configs["hpo"], configs.get("train"), backbone, root_dir)
-    except IdentityError as error:
-        return Link("data", f"{fingerprint}, not compared: {error}")
-    found = differences(document, json.loads(here.document))
-    return Link("data", f"{fingerprint}, compared with {configs['data'].get('path')}", tuple(map(str, found)))
+        here = study_identity(data, hpo, train if isinstance(train, dict) else None, backbone, root_dir)
+    except (IdentityError, ConfigError) as error:
+        return Link("data", f"{fingerprint}", unchecked=str(error))
+    found = differences(document, parse_document(here.document))
+    return Link("data", f"{fingerprint}, compared with {data.get('path')}", tuple(map(str, found)))
 
 
 def _commit_link(found: Mapping[str, str], root_dir: Path) -> Link:
     commit = found.get(tags.GIT_COMMIT)
     if commit is None:
-        return Link("commit", "none: the project was not in git")
+        return Link("commit", "none", unchecked="the project was not in git")
     changes = " with uncommitted changes" if found.get(tags.GIT_DIRTY) == "true" else ""
     known = knows_commit(root_dir, commit)
-    where = ", not compared: the project is not in git here" if known is None else ""
+    unchecked = "the project is not in git here" if known is None else ""
     problems = _unless(known is not False, "the project's repository has no such commit")
-    return Link("commit", f"{commit}{changes}{where}", problems)
+    return Link("commit", f"{commit}{changes}", problems, unchecked)

@@ -12,12 +12,13 @@ from pydantic import JsonValue
 
 from infrastructure.config.schema import TrainConfig
 from infrastructure.naming import tags
+from infrastructure.naming.fingerprints import fingerprint
 from infrastructure.naming.keys import refit_key_hash
 from infrastructure.naming.run_names import RunLabels, run_name
 from infrastructure.paths.layout import TaskPaths
 from infrastructure.tracking.mlflow import models, queries, runs
 from infrastructure.tracking.mlflow.models import CHAMPION, ModelSource
-from infrastructure.tracking.mlflow.runs import RunStatus
+from infrastructure.tracking.mlflow.runs import RunContent, RunStatus
 from infrastructure.tracking.mlflow.session import current_session
 from training.execution.mlflow_setup import (
     complete_training_run,
@@ -127,6 +128,7 @@ class ModelRuns:
 
     def complete(self, run: ModelRun, result: TrainingResult, params: Mapping[str, object], paths: TaskPaths) -> None:
         """Keep the model with its run, then what came of the training, then that it is done."""
+        runs.write_run(run.run_id, RunContent(tags={tags.MODEL_FINGERPRINT: fingerprint(paths.model)}))
         if self._predictor is None or not paths.example.exists():  # nothing to ask, or nothing to ask about
             runs.log_artifacts(run.run_id, paths.model, models.ARTIFACT_PATH)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,12 +13,14 @@ from infrastructure.errors import ExecutionError, RunNotFoundError
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow import runs
 from infrastructure.tracking.mlflow.queries import RunRecord
-from training.hpo.records import FoldRecord
 from training.hpo.tracking.environments import environment_of
 from training.hpo.tracking.references import (
     MODEL_STAGES,
     find_run,
+    fold_record,
     key_document,
+    protocol,
+    recorded_configs,
     study_of,
     trial_of,
     trial_record,
@@ -62,13 +63,15 @@ def recorded_training(reference: str) -> RecordedTraining:
     if run.tags.get(tags.STAGE) == tags.STAGE_SWEEP:
         raise ExecutionError(f"{run.name} is a study; name one of its trials, folds, refits or final trainings")
     trial, study = trial_of(run), study_of(run)
-    configs = _configs(run, study)
-    protocol: dict[str, JsonValue] = json.loads(tags.join_long(tags.REFIT_PROTOCOL, run.tags) or "{}")
-    changed = protocol.get("params", {})
+    configs = _configs(run, trial, study)
+    differing = protocol(run) or {}
+    changed = differing.get("params", {})
     assert isinstance(changed, dict)
     metrics = _metrics(run, trial)
-    if not metrics:
-        raise ExecutionError(f"{run.name} has no result to compare with: no training of it ended by itself")
+    if not any(metrics.values()):
+        raise ExecutionError(
+            f"{run.name} has no result to compare with: no training of it ended by itself with a metric"
+        )
     return RecordedTraining(
         name=run.name,
         backbone=study.tags.get(tags.BACKBONE, ""),
@@ -76,7 +79,7 @@ def recorded_training(reference: str) -> RecordedTraining:
         hpo=HPO.adapter.validate_python(configs[HPO.name]),
         train=TRAIN.adapter.validate_python(configs[TRAIN.name]),
         params={**trial_record(trial).params, **changed},
-        include_validation=bool(protocol.get("include_validation")),
+        include_validation=bool(differing.get("include_validation")),
         metrics=metrics,
         folds=runs.read_text(study.run_id, FOLDS_FILE) or "[]",
         document=key_document(study),
@@ -84,9 +87,8 @@ def recorded_training(reference: str) -> RecordedTraining:
     )
 
 
-def _configs(run: RunRecord, study: RunRecord) -> dict[str, JsonValue]:
-    text = tags.join_long(tags.CONFIG, run.tags) or tags.join_long(tags.CONFIG, study.tags)
-    configs: dict[str, JsonValue] = json.loads(text or "{}")
+def _configs(run: RunRecord, trial: RunRecord, study: RunRecord) -> dict[str, JsonValue]:
+    configs = recorded_configs(run, trial, study)
     if missing := [name for name in (DATA.name, HPO.name, TRAIN.name) if name not in configs]:
         raise RunNotFoundError(f"the study of {run.name} keeps no configuration ({', '.join(missing)})")
     return configs
@@ -99,8 +101,8 @@ def _metrics(run: RunRecord, trial: RunRecord) -> dict[int, dict[str, float]]:
         found = {name: value for name, value in run.metrics.items() if name.startswith(("valid_", "test_"))}
         return {WHOLE: found}
     if run.tags.get(tags.STAGE) == tags.STAGE_FOLD:
-        text = tags.join_long(tags.FOLD_RECORD, run.tags)
-        folds = {int(run.tags[tags.FOLD_INDEX]): FoldRecord.model_validate_json(text)} if run.is_done and text else {}
+        record = fold_record(run) if run.is_done else None
+        folds = {int(run.tags[tags.FOLD_INDEX]): record} if record is not None else {}
     else:
         folds = trial_record(trial).folds
     return {

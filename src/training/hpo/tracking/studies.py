@@ -31,7 +31,7 @@ class StudySummary:
 
 
 def family_studies(study_family_hash: str) -> list[StudySummary]:
-    """Return the studies that differ in nothing but the backbone, of each its newest variant, the oldest first."""
+    """Return the experiment's studies that differ in the backbone alone: the newest variants, the oldest first."""
     found = queries.find_runs({tags.STUDY_FAMILY: study_family_hash, tags.STAGE: tags.STAGE_SWEEP})
     newest: dict[str, RunRecord] = {}
     for run in sorted(found, key=lambda run: run.variant):
@@ -44,10 +44,11 @@ def named_studies(references: Sequence[str]) -> list[StudySummary]:
 
     Raises RunNotFoundError if one isn't there, and NotComparableError if their results mean different things.
     """
-    found = [study_of(find_run(reference)) for reference in references]
-    for run in found[1:]:
-        _check_comparable(found[0], run)
-    return [_summary(run) for run in found]
+    found = {run.run_id: run for run in (study_of(find_run(reference)) for reference in references)}
+    first, *others = found.values()
+    for run in others:
+        _check_comparable(first, run)
+    return [_summary(run) for run in found.values()]
 
 
 def _summary(run: RunRecord) -> StudySummary:

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 
 from infrastructure.naming import tags
+from infrastructure.naming.differences import Difference, differences
 from infrastructure.naming.run_names import RunLabels, run_name
 from infrastructure.storage.files import write_bytes_atomic
 from infrastructure.tracking.mlflow import queries, runs
@@ -23,7 +24,7 @@ from training.execution.mlflow_setup import (
 from training.execution.result import TrainingResult
 from training.hpo.records import FoldRecord, TrialRecord
 from training.hpo.tracking.context import HpoContext
-from training.hpo.tracking.environments import environment_tags
+from training.hpo.tracking.environments import environment_now, environment_of, environment_tags
 
 __all__ = ["StudyRuns", "TrialRun", "common_tags", "find_study_run", "stored_trials", "study_variant"]
 
@@ -45,6 +46,8 @@ class StudyRuns:
         self.run_id = run_id
         self.is_new = is_new
         self._environment: dict[str, str] = {}
+        self.changed_environment: tuple[Difference, ...] = ()
+        self._own_config: dict[str, str] = {}
 
     @classmethod
     def open(cls, context: HpoContext, name: str) -> StudyRuns:
@@ -53,13 +56,23 @@ class StudyRuns:
         run_id, _ = create_training_mlflow_run(
             current_session().experiment_name,
             name,
-            tags={**common_tags(context), **_study_tags(context), tags.DONE: "false"},
+            tags={**common_tags(context), **_study_tags(context), **_config_tags(context, found), tags.DONE: "false"},
             run_id=found.run_id if found else None,
         )
+        study = cls(context, run_id, is_new=found is None)
         environment = environment_tags(context.root_dir, run_id)
-        if found is None:  # of a study that goes on, each trial has its own
+        if found is None:
             runs.write_run(run_id, RunContent(tags=environment))
-        return cls(context, run_id, is_new=found is None)
+        else:  # what it was begun with stays; the trials from here on say what is another now
+            study._take_up(found)
+        return study
+
+    def _take_up(self, found: queries.RunRecord) -> None:
+        if tags.join_long(tags.CONFIG, found.tags) not in (None, self.context.configs):
+            self._own_config = tags.split_long(tags.CONFIG, self.context.configs)
+        before = environment_of(found.tags, self.run_id)
+        now = environment_now(self.context.root_dir)
+        self.changed_environment = tuple(differences(before, now)) if before else ()
 
     def trial_runs(self) -> list[TrialRun]:
         """Return all trials of the study in order of their numbers; one whose run is gone counts as failed."""
@@ -97,6 +110,7 @@ class StudyRuns:
                 tags.STAGE: tags.STAGE_TRIAL,
                 tags.TRIAL_KEY: record.trial_key_hash,
                 **self._environment,
+                **self._own_config,
                 **_record_tags(record),
             },
             parent_run_id=self.run_id,
@@ -152,7 +166,8 @@ class StudyRuns:
             current_session().experiment_name, self._name(tags.STAGE_TRIAL, trial.record), run_id=trial.run_id
         )
         self._environment = environment_tags(self.context.root_dir, self.run_id)
-        content = RunContent(params=params_as_text(trial.record.params), tags=self._environment)
+        own = {**self._environment, **self._own_config}
+        content = RunContent(params=params_as_text(trial.record.params), tags=own)
         runs.write_run(trial.run_id, content)
 
     def keep_log(self, trial: TrialRun, fold_idx: int, log: Path) -> None:
@@ -231,8 +246,13 @@ def _study_tags(context: HpoContext) -> dict[str, str]:
         tags.STUDY_NAME: context.study_name,
         tags.VARIANT: str(context.variant),
         **tags.split_long(tags.STUDY_KEY_DOCUMENT, context.identity.document),
-        **tags.split_long(tags.CONFIG, context.configs),
     }
+
+
+def _config_tags(context: HpoContext, found: queries.RunRecord | None) -> dict[str, str]:
+    """Return the configuration as tags, unless the study keeps the one that it was begun with."""
+    is_kept = found is not None and tags.join_long(tags.CONFIG, found.tags) is not None
+    return {} if is_kept else tags.split_long(tags.CONFIG, context.configs)
 
 
 def common_tags(context: HpoContext) -> dict[str, str]:

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from tests.conftest import MakeProject
 
-from infrastructure.errors import RunNotFoundError
+from infrastructure.errors import ProjectNotFoundError, RunNotFoundError
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow import queries
+from training.execution.local.train import train
+from training.hpo.execution.best import best
 from training.hpo.execution.explain import compare
+from training.hpo.execution.local.refit import refit
 from training.hpo.execution.local.sweep import sweep
 from training.hpo.execution.progress import Progress
 
@@ -70,11 +73,15 @@ def test_runs(make_project: MakeProject) -> None:
     second = sweep(config_dir)
     expected = ["hpo.seed: 0 → 4"]
     for one, two in ((first.name, second.name), (first.study_key_hash[:12], str(config_dir))):
-        assert [str(d) for d in compare(one, two, config_dir).identity] == expected
+        found = compare(one, two, config_dir)
+        assert ([str(d) for d in found.identity], found.other) == (expected, ())
+    changed(config_dir, "hpo", seed=4, max_trials=9)
+    found = compare(second.run_id, str(config_dir), config_dir)
+    assert (found.identity, [str(d) for d in found.other]) == ((), ["hpo.max_trials: 3 → 9"])
     trials = queries.find_runs({tags.PARENT_RUN: first.run_id, tags.STAGE: tags.STAGE_TRIAL})
-    found = compare(trials[0].run_id, trials[1].name, config_dir).identity
-    assert [d.field for d in found] == ["hyperparameters.x"]
-    assert (found[0].old, found[0].new) == (first.trials[0].params["x"], first.trials[1].params["x"])
+    (differing,) = compare(trials[0].run_id, trials[1].name, config_dir).identity
+    assert differing.field == "hyperparameters.x"
+    assert (differing.old, differing.new) == (first.trials[0].params["x"], first.trials[1].params["x"])
     with pytest.raises(RunNotFoundError, match="no run 'nothing' in sqlite"):
         compare("nothing", first.name, config_dir)
 
@@ -88,3 +95,42 @@ def test_new_study_says_what_made_it_new(make_project: MakeProject) -> None:
     assert heard.said == []
     sweep(config_dir, ["hpo.seed=7"], progress=heard)
     assert heard.said == [f"a new study: it differs from {first.name} in hpo.seed: 0 → 7"]
+
+
+def test_folds_and_models_differ(make_project: MakeProject) -> None:
+    """Two folds of a trial, a refit and a final training, and two final trainings are told apart by what they are."""
+    config_dir = make_project(hpo={"max_trials": 1}, final={"params": {"x": 0.1}})
+    sweep(config_dir)
+    models = [refit(config_dir), train(config_dir), train(config_dir, ["train.final.params.x=0.2"])]
+
+    def fields(one: str, two: str) -> list[str]:
+        return [str(d) for d in compare(one, two, config_dir).identity]
+
+    folds = queries.find_runs({tags.STAGE: tags.STAGE_FOLD})
+    assert fields(folds[0].run_id, folds[1].run_id) == ["fold_idx: 0 → 1"]
+    assert fields(models[0].run_id, models[1].run_id)[-1] == "protocol.stage: hpo_refit → final_training"
+    assert fields(models[1].run_id, models[2].run_id) == ["protocol.params.x: 0.1 → 0.2"]
+    if models[1].run_name == models[2].run_name:
+        with pytest.raises(RunNotFoundError, match="is the name of 2 runs"):
+            compare(models[1].run_name, models[0].run_id, config_dir)
+
+
+def test_outside_a_project_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked where there is no project, it says so and leaves no store behind."""
+    monkeypatch.chdir(tmp_path)
+    for ask in (lambda: compare("abcdef1", "abcdef2"), lambda: best(["abcdef1"])):
+        with pytest.raises(ProjectNotFoundError):
+            ask()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_study_that_goes_on_with_other_code_is_told(make_project: MakeProject) -> None:
+    """The code of a training function is in no key; a study that goes on with another one says so."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    heard = Heard()
+    sweep(config_dir, progress=heard)
+    with (config_dir.parent / "objective.py").open("a") as code:
+        code.write("\n# changed\n")
+    sweep(config_dir, ["hpo.max_trials=2"], progress=heard)
+    (line,) = heard.said
+    assert line.startswith("the study goes on with other code or software than it was begun with: code: ")

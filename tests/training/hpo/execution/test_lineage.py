@@ -106,7 +106,7 @@ def test_changed_and_absent_data_are_told_apart(config_dir: Path) -> None:
     shutil.rmtree(test.parent)
     links = {link.what: link for link in trace("models:/quadratic@champion", config_dir)}
     assert links["data"].problems == ()
-    assert "not compared: no data at" in links["data"].shown
+    assert "no data at" in links["data"].unchecked
 
 
 def test_lost_runs_and_unknown_models(config_dir: Path) -> None:
@@ -121,3 +121,65 @@ def test_lost_runs_and_unknown_models(config_dir: Path) -> None:
     for reference in ("models:/quadratic@nobody", "models:/quadratic/9", "models:/other/1"):
         with pytest.raises(RunNotFoundError, match="allowed: models:/NAME@ALIAS"):
             trace(reference, config_dir)
+
+
+def test_altered_and_lost_models(config_dir: Path) -> None:
+    """A model's files are compared with those that were trained; lost ones are told too."""
+    (kept,) = (config_dir.parent / "mlartifacts").rglob("artifacts/model/artifacts/model/x.json")
+    before = kept.read_text()
+    kept.write_text("0.5")
+    assert "code.fingerprint.model is " in broken(config_dir)["refit"]
+    kept.write_text(before)
+    assert broken(config_dir) == {}
+    shutil.rmtree(config_dir.parent / "mlartifacts")
+    assert "by its files it is None" in broken(config_dir)["refit"]
+
+
+def test_deleted_runs_are_broken_links(config_dir: Path) -> None:
+    """Runs in MLflow's bin are there to be read, but not for long."""
+    client = current_session().client
+    (study,) = queries.find_runs({tags.STAGE: tags.STAGE_SWEEP})
+    trial_id = queries.get_run(champion(config_dir).run_id).tags[tags.REFIT_OF_TRIAL]
+    for run_id in (study.run_id, trial_id):
+        client.delete_run(run_id)
+    assert broken(config_dir) == {"trial": "its run was deleted", "study": "its run was deleted"}
+
+
+def test_a_folds_metrics_are_its_trials(config_dir: Path) -> None:
+    """A fold whose record was changed isn't the one that its trial was judged by."""
+    (fold, *_) = queries.find_runs({tags.STAGE: tags.STAGE_FOLD})
+    record = json.loads(fold.tags[tags.FOLD_RECORD])
+    record["metrics"]["loss"] = 0.0
+    current_session().client.set_tag(fold.run_id, tags.FOLD_RECORD, json.dumps(record))
+    assert "aren't those that its trial was judged by" in broken(config_dir, fold.run_id)["fold"]
+
+
+def test_damaged_documents_are_told(config_dir: Path) -> None:
+    """What can't be read ends the chain with one line, and so does a version that no run made."""
+    client = current_session().client
+    model = champion(config_dir)
+    protocol = queries.get_run(model.run_id).tags[tags.REFIT_PROTOCOL]
+    client.set_tag(model.run_id, tags.REFIT_PROTOCOL, "{")
+    assert "keeps a damaged protocol" in broken(config_dir)["lost"]
+    client.set_tag(model.run_id, tags.REFIT_PROTOCOL, protocol)
+    trial_id = queries.get_run(model.run_id).tags[tags.REFIT_OF_TRIAL]
+    client.set_tag(trial_id, tags.TRIAL_RECORD, "{}")
+    assert "keeps a damaged record" in broken(config_dir)["lost"]
+    source = queries.get_run(model.run_id).artifact_uri + "/model"
+    client.create_model_version("quadratic", source=source)
+    assert broken(config_dir, "models:/quadratic/2") == {"model version": "it names no run that made it"}
+
+
+def test_a_refit_outside_git_has_no_commit(config_dir: Path) -> None:
+    """The commit of the study isn't taken for that of a refit which was made without git."""
+    shutil.move(config_dir.parent / ".git", config_dir.parent / "gone")
+    refit(config_dir, force=True)
+    commit = trace("models:/quadratic@champion", config_dir)[-1]
+    assert (commit.shown, commit.unchecked) == ("none", "the project was not in git")
+
+
+def test_large_numbers_keep_their_key(make_project: MakeProject) -> None:
+    """A float that RFC 8785 writes as a whole number beyond 2^53 is read back as the float that it was."""
+    config_dir = make_project(hpo={"max_trials": 1}, params={"scale": 1e16})
+    name = sweep(config_dir).name
+    assert broken(config_dir, name) == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from training.execution.local.train import train
 from training.hpo.execution.local.refit import refit
 from training.hpo.execution.local.reproduce import MetricPair, reproduce
 from training.hpo.execution.local.sweep import sweep
+from training.hpo.tracking.recorded import recorded_training
 
 
 @pytest.fixture
@@ -82,7 +84,7 @@ def test_other_software_is_listed(config_dir: Path) -> None:
     document["packages"]["optuna"] = "4.0.0"
     document["python"] = "3.9.1"
     kept.write_text(json.dumps(document))
-    listed = [str(difference) for difference in reproduce(champion.run_id, config_dir).environment]
+    listed = [str(difference) for difference in reproduce(champion.run_id, config_dir).environment or ()]
     assert [line.partition(" → ")[0] for line in listed] == ["packages.optuna: 4.0.0", "python: 3.9.1"]
 
 
@@ -113,3 +115,48 @@ def test_tolerance_is_a_share_of_the_value() -> None:
     assert not MetricPair("m", None, 200.0, 203.0).is_within(0.01)
     assert MetricPair("m", None, 0.001, 0.009).is_within(0.01)
     assert not MetricPair("m", None, 0.5, math.nan).is_within(0.01)
+
+
+def test_nothing_to_compare_is_no_success(make_project: MakeProject) -> None:
+    """A model that was trained without a validation or test split has no metric, so nothing can be reproduced."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    objective = config_dir.parent / "objective.py"
+    objective.write_text(
+        objective.read_text().replace('    return {"loss"', '    return {} if valid is None else {"loss"')
+    )
+    sweep(config_dir)
+    model = refit(config_dir)
+    assert model.test == {}
+    with pytest.raises(ExecutionError, match="has no result to compare with"):
+        reproduce(model.run_id, config_dir)
+
+
+def test_unknown_environment_is_not_the_same(config_dir: Path) -> None:
+    """Where nobody kept what a training was executed with, nothing is said of it; a trial's is compared."""
+    champion = refit(config_dir)
+    trial, _ = queries.find_runs({tags.STAGE: tags.STAGE_TRIAL})
+    assert reproduce(trial.run_id, config_dir).environment == ()
+    for kept in (config_dir.parent / "mlartifacts").rglob("environments"):
+        shutil.rmtree(kept)
+    assert reproduce(champion.run_id, config_dir).environment is None
+
+
+def test_each_trial_keeps_its_own_configuration(make_project: MakeProject) -> None:
+    """A study that goes on with another configuration of the same meaning leaves the earlier trials theirs."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    sweep(config_dir)
+    sweep(config_dir, ["hpo.max_trials=2", "train.threads=2"])
+    old, new = queries.find_runs({tags.STAGE: tags.STAGE_TRIAL})
+    assert [recorded_training(run.run_id).train.threads for run in (old, new)] == [1, 2]
+
+
+def test_nothing_reaches_the_store(config_dir: Path) -> None:
+    """A training function that tracks by itself doesn't write to the store when it is done again."""
+    champion = refit(config_dir)
+    objective = config_dir.parent / "objective.py"
+    objective.write_text(
+        objective.read_text().replace("    loss =", '    import mlflow; mlflow.log_metric("own", 1.0)\n    loss =')
+    )
+    before = (config_dir.parent / "mlflow.db").read_bytes()
+    assert reproduce(champion.run_id, config_dir).metrics[0].is_identical
+    assert (config_dir.parent / "mlflow.db").read_bytes() == before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from collections.abc import Mapping
@@ -11,16 +10,17 @@ from pathlib import Path
 
 from infrastructure.errors import ExecutionError
 from infrastructure.naming.differences import Difference, differences
-from infrastructure.naming.exec_fingerprint import exec_fingerprint
-from infrastructure.naming.keys import study_identity
+from infrastructure.naming.keys import parse_document, study_identity
 from infrastructure.paths.layout import TaskPaths
 from infrastructure.paths.utils import resolve_project_paths_with_fallback
 from infrastructure.storage.files import write_bytes_atomic
 from infrastructure.tracking.mlflow.setup import setup_mlflow
+from training.execution.mlflow_setup import worker_environment
 from training.execution.result import TrainingResult, read_result
 from training.execution.task import TrainingTask
 from training.hpo.execution.local.workers import make_executor
 from training.hpo.execution.progress import Progress
+from training.hpo.tracking.environments import environment_now
 from training.hpo.tracking.recorded import WHOLE, RecordedTraining, recorded_training
 
 
@@ -45,11 +45,14 @@ class MetricPair:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of doing a training again; `environment` is in what software and machine differ from then."""
+    """What came of doing a training again; `environment` is in what software and machine differ from then.
+
+    It is None if nobody kept what the training was executed with.
+    """
 
     name: str
     metrics: tuple[MetricPair, ...]
-    environment: tuple[Difference, ...]
+    environment: tuple[Difference, ...] | None
 
 
 def reproduce(
@@ -75,15 +78,15 @@ def reproduce(
             result = _train(recorded, fold_idx, root_dir, Path(folder))
             device = result.device
             pairs += _pairs(recorded.metrics[fold_idx], result, fold_idx)
-    now = {**json.loads(exec_fingerprint(root_dir).document), "device": device}
     before = recorded.environment
-    return Reproduction(recorded.name, tuple(pairs), tuple(differences(before, now)) if before else ())
+    now = {**environment_now(root_dir), **({"device": device} if "device" in before else {})}
+    return Reproduction(recorded.name, tuple(pairs), tuple(differences(before, now)) if before else None)
 
 
 def _check_identity(recorded: RecordedTraining, root_dir: Path) -> None:
     """Raise ExecutionError, naming the fields, if the recorded configuration is another study with the data here."""
     here = study_identity(recorded.data, recorded.hpo, recorded.train, recorded.backbone, root_dir)
-    if found := list(differences(recorded.document, json.loads(here.document))):
+    if found := list(differences(recorded.document, parse_document(here.document))):
         shown = "; ".join(map(str, found))
         raise ExecutionError(f"{recorded.name} can't be reproduced in {root_dir}, since here {shown}")
 
@@ -104,7 +107,8 @@ def _train(recorded: RecordedTraining, fold_idx: int, root_dir: Path, folder: Pa
         fold_idx=None if fold_idx == WHOLE else fold_idx,
         include_validation=recorded.include_validation,
     )
-    with make_executor(1, recorded.train.trainer, lambda *_: False) as executor:
+    own_store = worker_environment(f"sqlite:///{folder / 'mlflow.db'}")
+    with make_executor(1, recorded.train.trainer, lambda *_: False, own_store) as executor:
         executor.submit(task.as_task())
         (outcome,) = executor.wait()
     result = read_result(task.paths.result, task.key_hash)

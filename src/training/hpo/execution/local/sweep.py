@@ -11,7 +11,7 @@ from infrastructure.executors.base import Executor
 from training.data.datasets import load_dataset
 from training.data.folds import make_folds, read_folds, write_folds
 from training.execution.mlflow_setup import ended_on_error
-from training.hpo.execution.explain import new_study_note
+from training.hpo.execution.explain import changed_environment_note, new_study_note
 from training.hpo.execution.local.driver import Limits, StudyDriver
 from training.hpo.execution.local.workers import make_executor
 from training.hpo.execution.optuna_exchange import read_optuna_study
@@ -57,6 +57,8 @@ def open_study(project: Project, progress: Progress) -> tuple[StudyDriver, Study
         name, found = nearest
         if found:
             progress.message(new_study_note(name, found))
+    if runs.changed_environment:
+        progress.message(changed_environment_note(runs.changed_environment))
     fold_count = study_folds(project, runs)
     driver = StudyDriver(project, runs, fold_count, progress)
     driver.restore()
