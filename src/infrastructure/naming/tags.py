@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 STUDY_KEY: Final = "code.study_key_hash"
@@ -26,7 +27,7 @@ DEVICE: Final = "code.device"
 STAGE: Final = "code.stage"
 BACKBONE: Final = "code.backbone"
 PROJECT: Final = "code.project"
-BEST_PARAM: Final = "code.hpo.best_param"
+BEST_PARAMS: Final = "code.hpo.best_params"
 DONE: Final = "code.done"
 WRITER: Final = "code.writer"
 FAILURE: Final = "code.failure"
@@ -48,17 +49,32 @@ CHUNK: Final = 4_000
 """Characters of a long value in one tag; MLflow cuts tags at 8,000, some stores at 5,000, silently."""
 
 
+MANY: Final = 80
+"""Parts of one text from which on they may be written in several calls, between which a kill may fall."""
+
+
 def split_long(key: str, text: str) -> dict[str, str]:
-    """Return tags that hold a text of any length: `key`, `key.1`, `key.2`, … after a count of the parts."""
+    """Return tags that hold a text of any length: `key`, `key.1`, `key.2`, … and then a count of the parts.
+
+    The parts of a very long text have names of their content, so that those of another one aren't overwritten before
+    the count, which comes last, names the new ones.
+    """
     parts = [text[start : start + CHUNK] for start in range(0, len(text), CHUNK)] or [""]
-    tags = {key if index == 0 else f"{key}.{index}": part for index, part in enumerate(parts)}
-    return {**tags, f"{key}.parts": str(len(parts))}
+    version = f".{hashlib.sha256(text.encode()).hexdigest()[:8]}" if len(parts) > MANY else ""
+    return {
+        **{_part(key, version, index): part for index, part in enumerate(parts)},
+        f"{key}.parts": f"{len(parts)}{version}",
+    }
+
+
+def _part(key: str, version: str, index: int) -> str:
+    return f"{key}{version}" if index == 0 else f"{key}{version}.{index}"
 
 
 def join_long(key: str, tags: dict[str, str]) -> str | None:
     """Return the text that `split_long` divided, or None if it isn't there whole."""
-    parts = int(tags.get(f"{key}.parts", "0"))
-    names = [key if index == 0 else f"{key}.{index}" for index in range(parts)]
-    if not parts or any(name not in tags for name in names):
+    count, dot, version = tags.get(f"{key}.parts", "0").partition(".")
+    names = [_part(key, dot + version, index) for index in range(int(count))]
+    if not names or any(name not in tags for name in names):
         return None
     return "".join(tags[name] for name in names)

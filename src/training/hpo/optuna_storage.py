@@ -27,7 +27,8 @@ from training.hpo.study import STATES
 
 STUDY_KEY: Final = "assay:study_key_hash"
 RECORD: Final = "assay:trial_record"
-SQLITE: Final = "sqlite:///"
+COMPLETE: Final = "assay:complete"
+"""Written last: an export without it was cut short."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,22 @@ def export_study(url: str, label: StudyLabel, config: HpoConfig, records: Sequen
     """Write a study with all its trials to an Optuna storage such as `sqlite:///study.db`.
 
     The values of a trial's folds are its intermediate values, and its whole record is a user attribute, so that
-    nothing is lost on the way back. Raises ExecutionError if the storage can't be used or has a study of this name.
+    nothing is lost on the way back. An export that was cut short is made again. Raises ExecutionError if the storage
+    can't be used or has another study of this name.
     """
     with _storage_errors(url):
+        _delete_torn_export(url, label)
         study = optuna.create_study(storage=url, study_name=label.name, direction=config.objective.direction)
         study.set_user_attr(STUDY_KEY, label.study_key_hash)
         study.add_trials(_frozen(record, config) for record in records)
+        study.set_user_attr(COMPLETE, value=True)
+
+
+def _delete_torn_export(url: str, label: StudyLabel) -> None:
+    if label.name in optuna.get_all_study_names(url):
+        attributes = optuna.load_study(study_name=label.name, storage=url).user_attrs
+        if attributes.get(STUDY_KEY) == label.study_key_hash and not attributes.get(COMPLETE):
+            optuna.delete_study(study_name=label.name, storage=url)
 
 
 def _frozen(record: TrialRecord, config: HpoConfig) -> FrozenTrial:
@@ -66,18 +77,22 @@ def _frozen(record: TrialRecord, config: HpoConfig) -> FrozenTrial:
 def import_study(url: str, label: StudyLabel, config: HpoConfig) -> list[TrialRecord]:
     """Read the complete and pruned trials of a study in an Optuna storage, numbered as they are there.
 
-    A study that Assay exported under the same key comes back as it was. Of any other one the trials are marked as
-    imported, since nobody knows on which data and folds they were scored. Where the storage has several studies, the
-    one of `label.name` is read. Raises ExecutionError if the storage can't be used, and ConfigError, with every fault,
-    if it isn't there, hasn't got the study, or for trials outside the search space or another direction.
+    A study that Assay exported under the same key comes back as it was. Of any other one, and of what was added to an
+    exported one, the trials are marked as imported, since nobody knows on which data and folds they were scored. Where
+    the storage has several studies, the one of the same key is read, otherwise the one of `label.name`.
+
+    Raises ExecutionError if the storage can't be used, and ConfigError, with every fault, if it isn't there, hasn't got
+    the study, or for trials outside the search space or another direction.
     """
-    if url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).is_file():
+    if (file := _sqlite_file(url)) is not None and not file.is_file():
         raise ConfigError([f"--import: no Optuna storage at {url}: the file doesn't exist"])
     with _storage_errors(url):
-        names = optuna.get_all_study_names(url)
+        found = optuna.get_all_study_summaries(url, include_best_trial=False)
+        own = [study.study_name for study in found if study.user_attrs.get(STUDY_KEY) == label.study_key_hash]
+        names = own[:1] or [study.study_name for study in found]
         if label.name not in names and len(names) != 1:
-            found = f"studies {', '.join(names)}; name one as hpo.study_name" if names else "no study"
-            raise ConfigError([f"--import: the Optuna storage {_shown(url)} has {found}"])
+            there = f"studies {', '.join(names)}; name one as hpo.study_name" if names else "no study"
+            raise ConfigError([f"--import: the Optuna storage {_shown(url)} has {there}"])
         name = label.name if label.name in names else names[0]
         study = optuna.load_study(study_name=name, storage=url)
         directions = [direction.name.lower() for direction in study.directions]
@@ -85,10 +100,24 @@ def import_study(url: str, label: StudyLabel, config: HpoConfig) -> list[TrialRe
             raise ConfigError(
                 [f"--import: study {name!r} is to {', '.join(directions)}, this one to {config.objective.direction}"]
             )
+        if own and not study.user_attrs.get(COMPLETE):
+            raise ConfigError([f"--import: study {name!r} in {_shown(url)} was exported in part; export it again"])
         trials = study.get_trials(deepcopy=False)
-        if study.user_attrs.get(STUDY_KEY) == label.study_key_hash:
-            return [TrialRecord.model_validate_json(trial.user_attrs[RECORD]) for trial in trials]
-    return _foreign_records(trials, StudyLabel(name, label.study_key_hash), config)
+    exported = [trial for trial in trials if own and RECORD in trial.user_attrs]
+    others = [trial for trial in trials if trial not in exported]
+    return [
+        *(TrialRecord.model_validate_json(trial.user_attrs[RECORD]) for trial in exported),
+        *_foreign_records(others, StudyLabel(name, label.study_key_hash), config),
+    ]
+
+
+def _sqlite_file(url: str) -> Path | None:
+    """Return the file of a SQLite address, or None for another kind and for what is no address."""
+    try:
+        address = make_url(url)
+    except (SQLAlchemyError, ValueError):
+        return None
+    return Path(address.database) if address.drivername.startswith("sqlite") and address.database else None
 
 
 def _foreign_records(trials: Sequence[FrozenTrial], label: StudyLabel, config: HpoConfig) -> list[TrialRecord]:
@@ -133,8 +162,10 @@ def _storage_errors(url: str) -> Iterator[None]:
     try:
         yield
     except DuplicatedStudyError as error:
-        raise ExecutionError(f"{_shown(url)} has the study already: {error}; export to another storage") from error
-    except (OptunaError, SQLAlchemyError, ImportError, RuntimeError) as error:
+        raise ExecutionError(
+            f"{_shown(url)} has the study already: {one_line(error)}; export to another storage"
+        ) from error
+    except (OptunaError, SQLAlchemyError, ImportError, RuntimeError, ValueError) as error:
         reason = one_line(error).replace(url, _shown(url))
         raise ExecutionError(f"the Optuna storage {_shown(url)} can't be used: {reason}") from error
 
@@ -142,5 +173,5 @@ def _storage_errors(url: str) -> Iterator[None]:
 def _shown(url: str) -> str:
     try:
         return make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return repr(url)
+    except (SQLAlchemyError, ValueError):
+        return "of an unreadable address"  # which may hold a password anywhere

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 from typing import cast
 
-from optuna import Study
+from optuna import Study, create_study
 from optuna.pruners import (
     BasePruner,
     HyperbandPruner,
@@ -71,6 +71,19 @@ class FoldMeanPruner(BasePruner):
         return fmean(sign * value for value in trial.intermediate_values.values()) < limit
 
 
+class OwnTrialsWilcoxonPruner(WilcoxonPruner):
+    """Optuna's Wilcoxon pruner among the trials that have folds; imported ones have none and would be the best."""
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Tell whether the trial is worse than the best one, fold by fold."""
+        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if all(t.intermediate_values for t in complete):
+            return super().prune(study, trial)
+        own = create_study(direction=study.direction)
+        own.add_trials([t for t in complete if t.intermediate_values])
+        return bool(own.get_trials(deepcopy=False)) and super().prune(own, trial)
+
+
 def epoch_pruner(config: hpo.Pruner) -> BasePruner:
     """Return the pruner that works by epoch within a fold."""
     match config:
@@ -94,7 +107,7 @@ def fold_pruner(config: hpo.FoldPruner | hpo.WilcoxonFoldPruner) -> BasePruner:
     """Return the pruner that works across the folds of a trial."""
     match config:
         case hpo.WilcoxonFoldPruner():
-            return WilcoxonPruner(p_threshold=config.p_threshold)
+            return OwnTrialsWilcoxonPruner(p_threshold=config.p_threshold)
         case hpo.FoldPruner(type="none"):
             return NopPruner()
         case hpo.FoldPruner():

@@ -31,6 +31,9 @@ STATES: Final = {
     "failed": OptunaState.FAIL,
 }
 
+FIXED_PARAMS: Final = "fixed_params"
+"""Optuna's note on a trial whose hyperparameters were given to it, not sampled."""
+
 optuna.logging.set_verbosity(logging.WARNING)
 
 
@@ -73,9 +76,11 @@ class OptunaStudy:
             folds = record.folds if record.answered_by is None else {}
             values = {fold_idx: self._value(fold) for fold_idx, fold in folds.items()}
             self._trials.add_trial(self._frozen(record, values, record.sampler_state))
+            # On other folds nobody knows what it would have been: it is no peer for a fold's pruner.
+            of_fold = record.model_copy(update={"state": "failed"}) if record.imported_from else record
             for fold_idx, study in enumerate(self._folds):
                 fold = folds.get(fold_idx, FoldRecord())
-                study.add_trial(self._frozen(record, fold.curve, fold.pruner_state))
+                study.add_trial(self._frozen(of_fold, fold.curve, fold.pruner_state))
             study_state = record.study_state or study_state
         for key, value in study_state.items():
             # QMC counts its points on the study; Optuna offers no public way to put the count back.

@@ -28,3 +28,15 @@ def test_no_key_is_declared_twice() -> None:
     """Every constant has a value of its own."""
     values = [value for name, value in vars(tags).items() if name.isupper() and isinstance(value, str)]
     assert len(values) == len(set(values)) > 20
+
+
+def test_very_long_records_are_whole() -> None:
+    """A record that takes several calls to write is the old or the new one, wherever a kill falls."""
+    old = tags.split_long("record", "o" * 400_000)
+    new = tags.split_long("record", "n" * 500_000)
+    for count in range(len(new)):
+        kept = {**old, **dict(list(new.items())[:count])}
+        assert tags.join_long("record", kept) == "o" * 400_000
+    assert tags.join_long("record", {**old, **new}) == "n" * 500_000
+    short = tags.split_long("record", "s")
+    assert tags.join_long("record", {**new, **short}) == "s"

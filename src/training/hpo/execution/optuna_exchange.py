@@ -9,7 +9,7 @@ from infrastructure.errors import ExecutionError
 from training.hpo.execution.project import Project, open_project
 from training.hpo.optuna_storage import StudyLabel, export_study, import_study
 from training.hpo.records import TrialRecord
-from training.hpo.tracking.study_runs import find_study_run, stored_trials
+from training.hpo.tracking.study_runs import find_study_run, whole_trials
 
 
 def write_optuna_study(
@@ -24,8 +24,7 @@ def write_optuna_study(
     study = find_study_run(key)
     if study is None:
         raise ExecutionError(f"no study {project.run_name} in the tracking store: run `assay sweep` first")
-    trials = stored_trials(study.run_id, key)
-    records = [trials[number].record for number in sorted(trials)]
+    records = [trial.record for trial in whole_trials(study.run_id, key)]
     export_study(url, StudyLabel(project.run_name, key), project.config.hpo, records)
     return project.run_name, len(records)
 

@@ -28,7 +28,7 @@ from training.execution.mlflow_setup import (
 from training.execution.result import TrainingResult
 from training.hpo.tracking.context import HpoContext
 from training.hpo.tracking.environments import environment_tags
-from training.hpo.tracking.study_runs import TrialRun, common_tags
+from training.hpo.tracking.study_runs import TrialRun, common_tags, end_running
 from training.trainers.predictors import predictor_of
 
 Stage = Literal["hpo_refit", "final_training"]
@@ -115,6 +115,7 @@ class ModelRuns:
             parent_run_id=self._study_run_id if self._protocol.stage == tags.STAGE_REFIT else None,
             trial_number=record.number,
         )
+        self._end_others(run_id)
         return ModelRun(run_id, name, record.trial_key_hash, variant, is_done=False)
 
     def resume(self, run: ModelRun) -> None:
@@ -122,6 +123,11 @@ class ModelRuns:
         create_training_mlflow_run(
             current_session().experiment_name, run.name, tags=self._environment(), run_id=run.run_id
         )
+        self._end_others(run.run_id)
+
+    def _end_others(self, run_id: str) -> None:
+        """End what a killed command left RUNNING, of this trial or of one that isn't the best any more."""
+        end_running({tags.LINEAGE_STUDY_RUN: self._study_run_id, tags.STAGE: self._protocol.stage}, but=run_id)
 
     def _environment(self) -> dict[str, str]:
         return environment_tags(self._context.root_dir, self._study_run_id)

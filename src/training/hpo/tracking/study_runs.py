@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -26,7 +28,16 @@ from training.hpo.records import FoldRecord, TrialRecord
 from training.hpo.tracking.context import HpoContext
 from training.hpo.tracking.environments import environment_now, environment_of, environment_tags
 
-__all__ = ["StudyRuns", "TrialRun", "common_tags", "find_study_run", "stored_trials", "study_variant"]
+__all__ = [
+    "StudyRuns",
+    "TrialRun",
+    "common_tags",
+    "end_running",
+    "find_study_run",
+    "stored_trials",
+    "study_variant",
+    "whole_trials",
+]
 
 
 @dataclass
@@ -36,6 +47,8 @@ class TrialRun:
     run_id: str
     record: TrialRecord
     fold_run_ids: dict[int, str] = field(default_factory=dict)
+    ending: TrialRecord | None = None
+    """How the trial ended, if its run says so and isn't done: what wrote it was killed in the middle."""
 
 
 class StudyRuns:
@@ -63,6 +76,8 @@ class StudyRuns:
         environment = environment_tags(context.root_dir, run_id)
         if found is None:
             runs.write_run(run_id, RunContent(tags=environment))
+            if context.variant > 1:  # what an earlier variant left behind when its driver was killed
+                end_running({tags.STUDY_KEY: context.study_key_hash}, but=run_id)
         else:  # what it was begun with stays; the trials from here on say what is another now
             study._take_up(found)
         return study
@@ -76,41 +91,36 @@ class StudyRuns:
 
     def trial_runs(self) -> list[TrialRun]:
         """Return all trials of the study in order of their numbers; one whose run is gone counts as failed."""
-        stored = stored_trials(self.run_id, self.context.study_key_hash)
-        for trial in stored.values():
-            if trial.record.state == "running":
-                self._load_folds(trial)
-        numbers = range(max(stored, default=-1) + 1)
-        return [stored.get(number) or self._lost_trial(number) for number in numbers]
+        return whole_trials(self.run_id, self.context.study_key_hash)
 
-    def _lost_trial(self, number: int) -> TrialRun:
-        record = TrialRecord(
-            number=number, trial_key_hash="", params={}, state="failed", failure="its run is gone from the store"
-        )
-        return TrialRun("", record)
+    def finish_trial(self, trial: TrialRun) -> None:
+        """Write the rest of a trial that had ended when its driver was killed."""
+        assert trial.ending is not None
+        trial.record = trial.ending
+        end_running({tags.PARENT_RUN: trial.run_id})
+        runs.reopen_run(trial.run_id)
+        self.complete_trial(trial)
 
-    def _load_folds(self, trial: TrialRun) -> None:
-        folds = dict(trial.record.folds)
-        for run in queries.find_runs({tags.PARENT_RUN: trial.run_id, tags.STAGE: tags.STAGE_FOLD}):
-            fold_idx = int(run.tags[tags.FOLD_INDEX])
-            text = tags.join_long(tags.FOLD_RECORD, run.tags)
-            if run.is_done and text is not None:
-                folds[fold_idx] = FoldRecord.model_validate_json(text)
-            trial.fold_run_ids[fold_idx] = run.run_id
-        trial.record = trial.record.model_copy(update={"folds": folds})
+    def take_in_trial(self, record: TrialRecord) -> TrialRun:
+        """Create the run of a trial from elsewhere, which doesn't say with what, and on which data, it was done."""
+        unknown = (tags.DATA_FINGERPRINT, tags.EVAL_FINGERPRINT) if record.imported_from else ()
+        return self._begin(record, {}, unknown)
 
     def begin_trial(self, record: TrialRecord) -> TrialRun:
         """Create a trial's run, with everything that its resumption needs."""
         self._environment = environment_tags(self.context.root_dir, self.run_id)
+        return self._begin(record, {**self._environment, **self._own_config})
+
+    def _begin(self, record: TrialRecord, own: Mapping[str, str], without: Collection[str] = ()) -> TrialRun:
+        shared = {key: value for key, value in common_tags(self.context).items() if key not in without}
         run_id, _ = create_training_mlflow_run(
             current_session().experiment_name,
             self._name(tags.STAGE_TRIAL, record),
             tags={
-                **common_tags(self.context),
+                **shared,
                 tags.STAGE: tags.STAGE_TRIAL,
                 tags.TRIAL_KEY: record.trial_key_hash,
-                **self._environment,
-                **self._own_config,
+                **own,
                 **_record_tags(record),
             },
             parent_run_id=self.run_id,
@@ -170,6 +180,11 @@ class StudyRuns:
         content = RunContent(params=params_as_text(trial.record.params), tags=own)
         runs.write_run(trial.run_id, content)
 
+    def leave_trial(self, trial: TrialRun) -> None:
+        """End the runs of a trial that was cut short and isn't gone on with now; it isn't done."""
+        end_running({tags.PARENT_RUN: trial.run_id})
+        runs.end_run(trial.run_id, "KILLED")
+
     def keep_log(self, trial: TrialRun, fold_idx: int, log: Path) -> None:
         """Keep what the worker of a fold printed with the fold's run."""
         keep_log(trial.fold_run_ids[fold_idx], log)
@@ -185,14 +200,19 @@ class StudyRuns:
             write_bytes_atomic(folds_file, text.encode())
         return text is not None
 
-    def complete_study(self, best: TrialRecord | None, trial_count: int) -> None:
-        """Write the study's best value, then that it is done."""
+    def complete_study(self, best: TrialRecord | None, trial_count: int, *, is_done: bool) -> None:
+        """Write the study's best value, then that it is done; if not, the run ends as interrupted."""
         metrics = [MetricPoint("trials", trial_count)]
         if best is not None and best.value is not None:
             metrics += [MetricPoint("best_value", best.value), MetricPoint("best_trial", best.number)]
-        best_params = params_as_text(best.params) if best is not None else {}
-        best_tags = {f"{tags.BEST_PARAM}.{name}": value for name, value in best_params.items()}
-        runs.complete_run(self.run_id, RunContent(metrics=metrics, tags=best_tags))
+        best_tags = (
+            {} if best is None else {tags.BEST_PARAMS: json.dumps(best.params, ensure_ascii=False)[: tags.CHUNK]}
+        )
+        if is_done:
+            runs.complete_run(self.run_id, RunContent(metrics=metrics, tags=best_tags))
+        else:
+            runs.write_run(self.run_id, RunContent(metrics=metrics, tags=best_tags))
+            runs.end_run(self.run_id, "KILLED")
 
     def _name(self, stage: str, record: TrialRecord, fold_idx: int = 0) -> str:
         labels = RunLabels(
@@ -212,7 +232,8 @@ def find_study_run(study_key_hash: str) -> queries.RunRecord | None:
     if not found:
         legacy = queries.find_runs({tags.STUDY_KEY_LEGACY: study_key_hash})
         found = [run for run in legacy if tags.PARENT_RUN not in run.tags]
-    return max(reversed(found), key=lambda run: run.variant, default=None)
+    # Where a server made two runs of one request, the one that was gone on with has what is written after creation.
+    return max(reversed(found), key=lambda run: (run.variant, tags.EXEC_FINGERPRINT in run.tags), default=None)
 
 
 def study_variant(study_key_hash: str, *, start_over: bool) -> int:
@@ -230,10 +251,47 @@ def stored_trials(study_run_id: str, study_key_hash: str) -> dict[int, TrialRun]
         if text is None or run.tags.get(tags.STUDY_KEY) != study_key_hash:
             continue
         record = TrialRecord.model_validate_json(text)
+        ending = None
         if not run.is_done:
+            ending = record if record.state != "running" else None
             record = record.model_copy(update={"state": "running"})
-        trials.setdefault(record.number, TrialRun(run.run_id, record))
+        trials.setdefault(record.number, TrialRun(run.run_id, record, ending=ending))
     return trials
+
+
+def whole_trials(study_run_id: str, study_key_hash: str) -> list[TrialRun]:
+    """Return the study's trials in order of their numbers, those at work with the folds that they have.
+
+    One whose run is gone from the store counts as failed.
+    """
+    stored = stored_trials(study_run_id, study_key_hash)
+    for trial in stored.values():
+        if trial.record.state == "running":
+            _load_folds(trial)
+    return [stored.get(number) or _lost_trial(number) for number in range(max(stored, default=-1) + 1)]
+
+
+def _lost_trial(number: int) -> TrialRun:
+    reason = "its run is gone from the store"
+    return TrialRun("", TrialRecord(number=number, trial_key_hash="", params={}, state="failed", failure=reason))
+
+
+def _load_folds(trial: TrialRun) -> None:
+    folds = dict(trial.record.folds)
+    for run in queries.find_runs({tags.PARENT_RUN: trial.run_id, tags.STAGE: tags.STAGE_FOLD}):
+        fold_idx = int(run.tags[tags.FOLD_INDEX])
+        text = tags.join_long(tags.FOLD_RECORD, run.tags)
+        if run.is_done and text is not None:
+            folds[fold_idx] = FoldRecord.model_validate_json(text)
+        trial.fold_run_ids[fold_idx] = run.run_id
+    trial.record = trial.record.model_copy(update={"folds": folds})
+
+
+def end_running(wanted: Mapping[str, str], but: str = "") -> None:
+    """End the runs with these tags that a killed driver left RUNNING, except one."""
+    for run in queries.find_runs(wanted):
+        if run.status == "RUNNING" and run.run_id != but:
+            runs.end_run(run.run_id, "KILLED")
 
 
 def _record_tags(record: TrialRecord) -> dict[str, str]:

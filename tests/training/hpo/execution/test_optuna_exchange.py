@@ -14,6 +14,7 @@ from infrastructure.errors import ConfigError, ExecutionError
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow import queries
 from infrastructure.tracking.mlflow.session import current_session
+from infrastructure.tracking.mlflow.setup import setup_mlflow
 from training.hpo.execution.local.sweep import sweep
 from training.hpo.execution.optuna_exchange import write_optuna_study
 from training.hpo.execution.status import study_status
@@ -165,3 +166,112 @@ def test_one_of_several_studies_is_named(make_project: MakeProject, url: str) ->
         sweep(config_dir, import_from=url)
     found = sweep(config_dir, ["hpo.study_name=second"], import_from=url)
     assert found.trials[0].imported_from == "second/0"
+
+
+def test_a_failed_import_begins_nothing(make_project: MakeProject) -> None:
+    """A study isn't started over when what was to be imported isn't there."""
+    config_dir = make_project()
+    sweep(config_dir)
+    with pytest.raises(ConfigError, match="the file doesn't exist"):
+        sweep(config_dir, force=True, import_from="sqlite:////nowhere/x.db")
+    assert len(sweep(config_dir).trials) == 3
+    assert len(calls(config_dir)) == 6
+
+
+def test_storages_may_have_studies_of_one_name(make_project: MakeProject, tmp_path: Path) -> None:
+    """Trials of another storage whose study has the same name are other trials."""
+    urls = [f"sqlite:///{tmp_path / name}.db" for name in ("one", "two")]
+    others_study(urls[0], [0.1, 0.2])
+    others_study(urls[1], [0.6, 0.7])
+    config_dir = make_project(hpo={"max_trials": 1})
+    for url in urls:
+        found = sweep(config_dir, import_from=url)
+    values = [trial.params["x"] for trial in found.trials if trial.imported_from and trial.state == "complete"]
+    assert values == [0.1, 0.2, 0.6, 0.7]
+
+
+def test_what_was_added_to_an_export_is_taken_in(make_project: MakeProject, url: str) -> None:
+    """Trials that somebody added to an exported study come in as others' trials, the exported ones as they were."""
+    first = make_project("first")
+    exported = sweep(first)
+    name, _ = write_optuna_study(url, first)
+    optuna.load_study(study_name=name, storage=url).add_trial(
+        optuna.create_trial(
+            params={"x": 0.4}, distributions={"x": optuna.distributions.FloatDistribution(0.0, 1.0)}, value=1.0
+        )
+    )
+    others_study(url, [0.9], name="another")
+    taken = sweep(make_project("second"), import_from=url)
+    assert taken.trials[:3] == exported.trials
+    assert taken.trials[3].imported_from == f"{name}/3"
+
+
+def test_lost_trials_come_back(make_project: MakeProject, url: str) -> None:
+    """A study with a lost trial can be exported and taken in; what was exported before fills the gap."""
+    config_dir = make_project()
+    whole = sweep(config_dir)
+    write_optuna_study(url, config_dir)
+    runs = queries.find_runs({tags.STAGE: tags.STAGE_TRIAL})
+    current_session().client.delete_run(runs[1].run_id)
+    gap = url.replace("optuna.db", "gap.db")
+    assert write_optuna_study(gap, config_dir)[1] == 3
+    elsewhere = sweep(make_project("elsewhere"), import_from=gap)
+    assert [trial.state for trial in elsewhere.trials] == ["complete", "failed", "complete"]
+    setup_mlflow("assay", config_dir)
+    assert sweep(config_dir, import_from=url).trials == whole.trials
+
+
+def test_a_cut_export_is_made_again(make_project: MakeProject, url: str) -> None:
+    """An export that was cut short isn't taken in, and is made again."""
+    config_dir = make_project()
+    result = sweep(config_dir)
+    name, _ = write_optuna_study(url, config_dir)
+    storage = optuna.storages.RDBStorage(url)
+    with storage.engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM study_user_attributes WHERE key = 'assay:complete'")
+    with pytest.raises(ConfigError, match="was exported in part; export it again"):
+        sweep(make_project("second"), import_from=url)
+    setup_mlflow("assay", config_dir)
+    assert write_optuna_study(url, config_dir) == (name, len(result.trials))
+
+
+def test_others_trials_are_no_peers_on_folds(make_project: MakeProject, url: str) -> None:
+    """Trials that somebody else scored neither start up the epoch pruner, nor silence the one across folds."""
+    others_study(url, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    hpo = {"max_trials": 5, "pruner": {"type": "median", "n_startup_trials": 5}}
+    states = {trial.state for trial in sweep(make_project("epochs", hpo), import_from=url).trials[8:]}
+    assert states == {"complete"}
+    folds = {
+        "max_trials": 8,
+        "fold_pruner": {"type": "wilcoxon", "p_threshold": 0.9},
+        "cv": {"type": "kfold", "folds": 6},
+    }
+    alone = sweep(make_project("alone", folds))
+    assert "pruned" in {trial.state for trial in alone.trials}
+    beside = sweep(make_project("beside", folds), import_from=url)
+    assert "pruned" in {trial.state for trial in beside.trials if not trial.imported_from}
+
+
+def test_imported_trials_do_not_say_they_were_done_here(make_project: MakeProject, url: str) -> None:
+    """The run of somebody else's trial names neither this machine nor this project's data."""
+    others_study(url, [0.1])
+    sweep(make_project(hpo={"max_trials": 1}), import_from=url)
+    (taken,) = [
+        r for r in queries.find_runs({tags.STAGE: tags.STAGE_TRIAL}) if '"theirs/0"' in r.tags[tags.TRIAL_RECORD]
+    ]
+    assert not {tags.EXEC_FINGERPRINT, tags.DATA_FINGERPRINT, tags.EVAL_FINGERPRINT} & set(taken.tags)
+
+
+@pytest.mark.parametrize("address", ["postgresql://u:secret@host:port/x", "postgresql:/me:secret@127.0.0.1/x"])
+def test_unreadable_addresses_are_not_shown(make_project: MakeProject, address: str) -> None:
+    """What is no address may hold a password anywhere, so it isn't repeated."""
+    with pytest.raises((ConfigError, ExecutionError)) as caught:
+        sweep(make_project(), import_from=address)
+    assert "secret" not in str(caught.value)
+
+
+def test_addresses_may_have_options(make_project: MakeProject, url: str) -> None:
+    """The file of a SQLite address is found behind its options."""
+    others_study(url, [0.1])
+    found = sweep(make_project(hpo={"max_trials": 1}), import_from=f"{url}?timeout=20")
+    assert found.trials[0].imported_from == "theirs/0"

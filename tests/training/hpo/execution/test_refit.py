@@ -180,3 +180,30 @@ def test_failed_refit_is_told_and_taken_up_again(make_project: MakeProject) -> N
     assert (failed.status, failed.is_done, failed.tags[tags.FAILURE]) == ("FAILED", False, "RuntimeError: no space")
     function.write_text(working)
     assert refit(config_dir).run_id == failed.run_id
+
+
+def test_forced_refit_that_is_killed_is_trained(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forced refit that dies after its run was begun isn't answered by the result of the one before."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    sweep(config_dir)
+    refit(config_dir)
+    with monkeypatch.context() as patched:
+        patched.setattr("training.hpo.execution.local.model_training._train", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            refit(config_dir, force=True)
+    before = len(calls(config_dir))
+    assert not refit(config_dir).reused
+    assert len(calls(config_dir)) == before + 1
+    assert {run.status for run in queries.find_runs({tags.STAGE: tags.STAGE_REFIT})} == {"FINISHED"}
+
+
+def test_a_killed_refit_is_ended_by_a_forced_one(make_project: MakeProject) -> None:
+    """What a killed refit left RUNNING is ended when another one begins."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    sweep(config_dir)
+    first = refit(config_dir)
+    client = current_session().client
+    client.delete_tag(first.run_id, tags.DONE)
+    client.update_run(first.run_id, status="RUNNING")
+    refit(config_dir, force=True)
+    assert sorted(run.status for run in queries.find_runs({tags.STAGE: tags.STAGE_REFIT})) == ["FINISHED", "KILLED"]

@@ -18,7 +18,7 @@ from tests.conftest import MakeProject, calls
 from infrastructure.errors import ConfigError, DataError, ExecutionError
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow import queries
-from infrastructure.tracking.mlflow.session import current_session
+from infrastructure.tracking.mlflow.session import current_session, set_session
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 from training.hpo.execution.local.cv import cv
 from training.hpo.execution.local.sweep import sweep
@@ -294,6 +294,8 @@ def test_cross_validation_goes_on_with_its_own_trial(make_project: MakeProject) 
     client = current_session().client
     (run,) = [run for run in stage(tags.STAGE_TRIAL) if run.tags[tags.TRIAL_NUMBER] == "8"]
     client.delete_tag(run.run_id, tags.DONE)
+    at_work = json.loads(run.tags[tags.TRIAL_RECORD]) | {"state": "running", "value": None, "folds": {}}
+    client.set_tag(run.run_id, tags.TRIAL_RECORD, json.dumps(at_work))
     again, study = cv(pruned.params, config_dir)
     assert (again.number, again.value, len(study.trials)) == (8, whole.value, 9)
 
@@ -432,3 +434,79 @@ def test_every_run_tells_its_environment(make_project: MakeProject) -> None:
     assert kept["device"] == "cpu"
     assert isinstance(kept["packages"], dict)
     assert kept["packages"]["optuna"] == optuna.__version__
+
+
+def test_trials_count_alike_however_often_it_is_killed(make_project: MakeProject) -> None:
+    """Failed trials before the first complete one count towards max_trials, unless they stopped the sweep."""
+    config_dir = make_project(hpo={"seed": 6, "max_trials": 5})
+    function = config_dir.parent / "objective.py"
+    working = function.read_text()
+    function.write_text(working.replace("    loss =", '    if params["x"] > 0.5: raise RuntimeError("no")\n    loss ='))
+    states = [trial.state for trial in sweep(config_dir).trials]
+    assert (states[0], len(states)) == ("failed", 5)
+    function.write_text("raise ImportError('no such library')")
+    burnt = ["hpo.seed=9"]
+    with pytest.raises(ExecutionError, match="the last 3 trials failed"):
+        sweep(config_dir, burnt)
+    function.write_text(working)
+    for max_trials in (1, 2, 3):
+        found = sweep(config_dir, [*burnt, f"hpo.max_trials={max_trials}"])
+        assert [trial.state for trial in found.trials] == ["failed"] * 3 + ["complete"] * max_trials
+
+
+def test_forced_study_leaves_nothing_running(make_project: MakeProject) -> None:
+    """What a kill left RUNNING is ended when the study is started over, or when another trial is cross-validated."""
+    config_dir = make_project()
+    killed = start_sweep(config_dir, 50)
+    wait_for_calls(config_dir, 3)
+    killed.kill()
+    killed.wait()
+    _, study = cv({"x": 0.25}, config_dir)
+    runs = [run for name in (tags.STAGE_SWEEP, tags.STAGE_TRIAL, tags.STAGE_FOLD) for run in stage(name)]
+    assert "RUNNING" not in {run.status for run in runs}
+    assert "running" in {trial.state for trial in study.trials}
+    (run,) = stage(tags.STAGE_SWEEP)
+    assert (run.status, run.is_done) == ("KILLED", False)
+    killed = start_sweep(config_dir, 50)
+    wait_for_calls(config_dir, 8)
+    killed.kill()
+    killed.wait()
+    assert len(sweep(config_dir, force=True).trials) == 3
+    runs = [run for name in (tags.STAGE_SWEEP, tags.STAGE_TRIAL, tags.STAGE_FOLD) for run in stage(name)]
+    assert "RUNNING" not in {run.status for run in runs}
+
+
+def test_forced_study_uses_no_old_results(make_project: MakeProject, empty_store: Path) -> None:
+    """Results of a store that was lost aren't taken for those of a study that is started over, resumed or not."""
+    config_dir = make_project()
+    sweep(config_dir)
+    set_session(None)
+    shutil.copy(empty_store, config_dir.parent / "mlflow.db")
+    before = len(calls(config_dir))
+    sweep(config_dir, ["hpo.max_trials=1"], force=True)
+    sweep(config_dir)
+    assert len(calls(config_dir)) == 2 * before
+
+
+def test_cut_folds_are_made_again(make_project: MakeProject) -> None:
+    """Folds whose file was cut short while it was kept are made again, and are the same."""
+    config_dir = make_project()
+    sweep(config_dir, ["hpo.max_trials=1"])
+    (kept,) = (config_dir.parent / "mlartifacts").rglob("folds.json")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:20])
+    assert len(sweep(config_dir).trials) == 3
+    assert kept.read_bytes() == whole
+
+
+def test_the_first_report_of_a_step_counts(make_project: MakeProject) -> None:
+    """A step that is reported twice has the value of its first report, in the record as for the pruner."""
+    config_dir = make_project(hpo={"max_trials": 2, "pruner": {"type": "median", "n_startup_trials": 1}})
+    function = config_dir.parent / "objective.py"
+    function.write_text(
+        function.read_text().replace(
+            "    if model_dir is not None", '    report(2, {"loss": 9})\n    if model_dir is not None'
+        )
+    )
+    (first, *_) = sweep(config_dir).trials
+    assert {fold.curve[2] for fold in first.folds.values()} == {first.folds[0].curve[1] - 0.5}

@@ -24,7 +24,7 @@ from training.execution.task import TrainingTask
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import Project
 from training.hpo.records import FoldRecord, TrialRecord
-from training.hpo.study import OptunaStudy, best_record
+from training.hpo.study import FIXED_PARAMS, OptunaStudy, best_record
 from training.hpo.tracking.study_runs import StudyRuns, TrialRun
 
 FAILURES_IN_A_ROW: Final = 3
@@ -61,7 +61,6 @@ class StudyDriver:
         self._fold_count = fold_count
         self._progress = progress
         self._objective = project.config.hpo.objective
-        self._optuna = OptunaStudy(project.config.hpo, project.context.study_key_hash, fold_count)
         self._active: dict[int, _ActiveTrial] = {}
         self._interrupted: deque[TrialRun] = deque()
         self._twins: list[TrialRun] = []
@@ -69,34 +68,55 @@ class StudyDriver:
         self._failures = 0
         self._uncounted = 0
         self.records: dict[int, TrialRecord] = {}
+        self._rebuild()
 
     def restore(self) -> None:
         """Take in the trials that the tracking store has; those that were cut short are gone on with first."""
         stored = self._runs.trial_runs()
-        self._optuna.restore(trial.record for trial in stored)
+        for trial in stored:
+            if trial.ending is not None:
+                self._runs.finish_trial(trial)
         self.records = {trial.record.number: trial.record for trial in stored}
+        self._rebuild()
         self._interrupted.extend(trial for trial in stored if trial.record.state == "running")
-        if self.best is None:
-            # Nothing ever worked, so what failed before the cause was mended doesn't count towards max_trials.
-            self._uncounted = sum(trial.record.state == "failed" for trial in stored)
-        self._uncounted += sum(bool(trial.record.imported_from) for trial in stored)
+        self._spared = {trial.record.number for trial in stored if FIXED_PARAMS in trial.record.sampler_state}
+        self._uncounted = self._burnt_trials() + sum(bool(trial.record.imported_from) for trial in stored)
+
+    def _rebuild(self) -> None:
+        """Begin the sampler's view of the study anew, from the records."""
+        config = self._project.config.hpo
+        self._optuna = OptunaStudy(config, self._project.context.study_key_hash, self._fold_count)
+        self._optuna.restore(self.records[number] for number in sorted(self.records))
+
+    def _burnt_trials(self) -> int:
+        """Return how many trials failed before the cause was mended, which don't count towards max_trials.
+
+        They come in rows that stopped the sweep. It is read from the records, so that a kill changes nothing of it.
+        """
+        own = [record for _, record in sorted(self.records.items()) if not record.imported_from]
+        first = next((index for index, record in enumerate(own) if record.state == "complete"), len(own))
+        failed = sum(record.state == "failed" for record in own[:first])
+        if first == len(own) == failed >= self._project.config.hpo.max_trials:
+            return failed
+        return failed - failed % FAILURES_IN_A_ROW
 
     def take_in(self, imported: Sequence[TrialRecord]) -> int:
         """Take in trials from elsewhere, those that the study hasn't got yet, and return how many that were.
 
         Trials of this very study keep their numbers. Raises ExecutionError if another one has such a number already.
         """
-        known = {record.imported_from for record in self.records.values()} - {""}
-        new = [record for record in imported if record.imported_from not in known and not self._has(record)]
+        known = {_origin(record) for record in self.records.values() if record.imported_from}
+        new = [record for record in imported if _origin(record) not in known and not self._has(record)]
         for record in new:
-            number = self._optuna.next_number if record.imported_from else record.number
+            number = max(self.records, default=-1) + 1 if record.imported_from else record.number
             self._take_in(record.model_copy(update={"number": number}))
+        self._rebuild()
         return len(new)
 
     def _has(self, record: TrialRecord) -> bool:
         """Tell whether the study has a trial of its own that was exported before."""
         there = self.records.get(record.number)
-        if there is None or record.imported_from:
+        if there is None or record.imported_from or not there.trial_key_hash:  # the last one's run is gone
             return False
         if there.trial_key_hash != record.trial_key_hash:
             raise ExecutionError(
@@ -106,8 +126,7 @@ class StudyDriver:
         return True
 
     def _take_in(self, record: TrialRecord) -> None:
-        trial = self._runs.begin_trial(record)
-        self._optuna.restore([record])
+        trial = self._runs.take_in_trial(record)
         self.records[record.number] = record
         self._uncounted += bool(record.imported_from)
         if record.state == "running":
@@ -134,10 +153,15 @@ class StudyDriver:
             raise
 
     def run_one(self, executor: Executor, params: Mapping[str, JsonValue]) -> TrialRecord:
-        """Run all folds of one trial with these hyperparameters, unpruned, unless the study has it already."""
+        """Run all folds of one trial with these hyperparameters, unpruned, unless the study has it already.
+
+        Other trials that were cut short stay so, for a sweep to go on with.
+        """
         key = trial_key_hash(self._project.context.study_key_hash, params)
         same = next((trial for trial in self._interrupted if trial.record.trial_key_hash == key), None)
         others = [trial for trial in self._interrupted if trial is not same]
+        for trial in others:
+            self._runs.leave_trial(trial)
         self._interrupted = deque([same] if same is not None else [])
         number = same.record.number if same is not None else self._optuna.next_number
         self._spared.add(number)
@@ -159,8 +183,11 @@ class StudyDriver:
         active = self._active.get(number)
         if active is None:
             return True
+        curve = active.folds.get(fold_idx, FoldRecord()).curve
+        if step in curve:  # the first report of a step is the one that counts
+            return False
         stop = self._optuna.should_stop_fold(number, fold_idx, step, value)
-        curve = {**active.folds.get(fold_idx, FoldRecord()).curve, step: value}
+        curve = {**curve, step: value}
         active.folds[fold_idx] = FoldRecord(curve=curve, pruner_state=self._optuna.pruner_state(number, fold_idx))
         return stop and number not in self._spared
 
@@ -197,9 +224,6 @@ class StudyDriver:
 
         While a trial with the same key is at work, this one waits for it.
         """
-        if trial.record.imported_from:  # cut short between its run's beginning and its end
-            self._conclude(trial, {"state": "pruned" if trial.record.value is None else "complete"})
-            return
         twin = next((r for r in self._answers(trial.record) if r.trial_key_hash == trial.record.trial_key_hash), None)
         if twin is not None:
             self._end_folds(trial, f"answered by trial {twin.number}")
@@ -298,7 +322,8 @@ class StudyDriver:
     def _judge(self, executor: Executor, active: _ActiveTrial, *, hopeless: bool) -> None:
         """End a trial that has all its folds, or that the fold pruner denies the rest."""
         if hopeless and (active.waiting or active.running) and active.number not in self._spared:
-            self._end(executor, active, None, "pruned", f"hopeless after {len(active.folds)} folds")
+            whole = sum(bool(fold.metrics) for fold in active.folds.values())
+            self._end(executor, active, None, "pruned", f"hopeless after {whole} folds")
         elif not (active.waiting or active.running):
             del self._active[active.number]
             value = self._optuna.mean_value(active.folds)
@@ -333,6 +358,11 @@ class StudyDriver:
                 f"the last {FAILURES_IN_A_ROW} trials failed and none ever completed, so no more are tried; "
                 f"mend the cause and give the same command again: {record.failure}"
             )
+
+
+def _origin(record: TrialRecord) -> tuple[str, str, float | None]:
+    """Return what a trial from elsewhere is known by: storages of one name may have other trials of one number."""
+    return record.imported_from, record.trial_key_hash, record.value
 
 
 def _numbers(task_id: str) -> tuple[int, int]:

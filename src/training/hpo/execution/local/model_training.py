@@ -50,18 +50,18 @@ def train_model(
     study_run_id, trial = chosen_trial(project, number)
     model_runs = ModelRuns(project.context, project.config.train, protocol, study_run_id)
     task = _task(project, trial, protocol)
-    run = model_runs.find(trial)
-    if run is None or force:
-        variant = 1 if run is None else run.variant + 1
-        run = model_runs.begin(trial, variant)
-        if force:
-            shutil.rmtree(task.folder, ignore_errors=True)
-    elif not run.is_done:
-        model_runs.resume(run)
-    state = "the tracking store has it already" if run.is_done else "training"
-    progress.training_started(f"{run.name} with trial {trial.record.number}: {state}")
-    if not run.is_done:
-        with ended_on_error():
+    with ended_on_error():
+        run = model_runs.find(trial)
+        if run is None or force:
+            variant = 1 if run is None else run.variant + 1
+            if force:  # before the run is there: whoever takes it up has to train
+                shutil.rmtree(task.folder, ignore_errors=True)
+            run = model_runs.begin(trial, variant)
+        elif not run.is_done:
+            model_runs.resume(run)
+        state = "the tracking store has it already" if run.is_done else "training"
+        progress.training_started(f"{run.name} with trial {trial.record.number}: {state}")
+        if not run.is_done:
             result = _train(project, task, model_runs, run)
             model_runs.complete(run, result, task.params, task.paths)
     name = project.config.mlflow.registered_model_name or project.config.hpo.study_name

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from infrastructure.errors import ExecutionError
+from infrastructure.errors import DataError, ExecutionError
 from infrastructure.executors.base import Executor
 from training.data.datasets import load_dataset
 from training.data.folds import make_folds, read_folds, write_folds
@@ -40,10 +41,13 @@ def sweep(
     show = progress or Progress()
     timeout = project.config.hpo.timeout
     deadline = time.monotonic() + timeout if timeout is not None else float("inf")
+    imported = None if import_from is None else read_optuna_study(project, import_from)
+    if force:  # what lies in the folder of a variant that is yet to come is of a store that was lost
+        shutil.rmtree(project.paths.folder, ignore_errors=True)
     with ended_on_error():
         driver, runs = open_study(project, show)
-        if import_from is not None:
-            count = driver.take_in(read_optuna_study(project, import_from))
+        if imported is not None:
+            count = driver.take_in(imported)
             show.message(f"{count} new trials taken in from Optuna")
         with executor_of(project, driver) as executor:
             driver.run(executor, Limits(project.config.hpo.max_trials, deadline))
@@ -78,7 +82,7 @@ def study_folds(project: Project, runs: StudyRuns) -> int:
     The folds are made once; a resumed study takes those that its run keeps, wherever it goes on.
     """
     path = project.paths.folds
-    if not runs.fetch_folds(path):
+    if not (runs.fetch_folds(path) and _is_whole(path)):
         config = project.config
         dataset = load_dataset(config.data, config.root_dir)
         write_folds(path, make_folds(config.hpo.cv, dataset, config.data, config.root_dir))
@@ -86,9 +90,19 @@ def study_folds(project: Project, runs: StudyRuns) -> int:
     return len(read_folds(path))
 
 
+def _is_whole(folds_file: Path) -> bool:
+    """Tell whether folds can be read; what a kill cut short while it was kept is made again, and is the same."""
+    try:
+        read_folds(folds_file)
+    except DataError:
+        return False
+    return True
+
+
 def close_study(project: Project, driver: StudyDriver, runs: StudyRuns) -> StudyResult:
     """Write what the study came to, and return it. Raises ExecutionError if no trial completed."""
-    runs.complete_study(driver.best, len(driver.records))
+    is_done = all(record.state != "running" for record in driver.records.values())
+    runs.complete_study(driver.best, len(driver.records), is_done=is_done)
     if driver.best is None:
         reasons = [record.failure for record in driver.records.values() if record.failure]
         raise ExecutionError(f"no trial of {project.run_name} completed; the first one: {(reasons or ['none ran'])[0]}")
