@@ -14,7 +14,6 @@ from infrastructure.config.schema import TrainConfig
 from infrastructure.config.schema.train import FunctionTrain, SklearnTrain, TransformersTrain
 
 HERE: Final = Path(__file__).parent
-PACKAGE: Final = "assay_predictor"
 
 Predict = Callable[[Path, pd.DataFrame], pd.DataFrame]
 
@@ -23,7 +22,8 @@ Predict = Callable[[Path, pd.DataFrame], pd.DataFrame]
 class Predictor:
     """A function `predict(model_dir, frame)` that returns one row for each row of the frame.
 
-    `module` has it here; in the model its `code` files lie in the package `package`, or bare without one.
+    `module` has it here; in the model its `code` files lie in the package `package`, or bare without one. Each trainer
+    has a package of its own, so that models of several can be loaded in one process.
     """
 
     module: str
@@ -47,7 +47,7 @@ def predictor_of(config: TrainConfig, root_dir: Path) -> Predictor | None:
                 module="training.trainers.transformers_predictor",
                 name="predict",
                 code=(HERE / "transformers_predictor.py",),
-                package=PACKAGE,
+                package="assay_transformers_predictor",
                 requirements=("numpy", "safetensors", "tokenizers", "torch", "transformers"),
             )
         case SklearnTrain():
@@ -55,7 +55,7 @@ def predictor_of(config: TrainConfig, root_dir: Path) -> Predictor | None:
                 module="training.trainers.sklearn_predictor",
                 name="predict",
                 code=(HERE / "sklearn_predictor.py",),
-                package=PACKAGE,
+                package="assay_sklearn_predictor",
                 requirements=("numpy", "scikit-learn", "skops"),
             )
         case FunctionTrain(predict=None):
