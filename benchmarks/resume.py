@@ -33,28 +33,30 @@ def loss(record: TrialRecord, fold_idx: int) -> float:
 
 def fill(project: Project, trials: int) -> list[TrialRecord]:
     """Write a study of so many trials to the tracking store by the calls that a sweep makes, without training."""
-    runs = StudyRuns.open(project.context, project.run_name)
     study = OptunaStudy(project.config.hpo, project.context.study_key_hash, FOLDS)
-    records: list[TrialRecord] = []
-    for _ in range(trials):
-        asked = study.ask()
-        assert asked is not None
-        trial = runs.begin_trial(asked)
-        folds: dict[int, FoldRecord] = {}
-        for fold_idx in range(FOLDS):
-            value = loss(asked, fold_idx)
-            curve = {step: value + 1 / step for step in range(1, EPOCHS + 1)}
-            folds[fold_idx] = FoldRecord(metrics={"loss": value}, curve=curve)
-            runs.begin_fold(trial, fold_idx, "0" * 64)
-            reported = {step: {"loss": at_step} for step, at_step in curve.items()}
-            result = TrainingResult(key_hash="", valid={"loss": value}, curve=reported)
-            runs.complete_fold(trial, fold_idx, result, folds[fold_idx])
-            study.should_stop_trial(asked.number, fold_idx, value)
-        ended = {"state": "complete", "value": study.mean_value(folds), "folds": folds}
-        trial.record = study.tell(asked.model_copy(update=ended))
-        runs.complete_trial(trial)
-        records.append(trial.record)
-    return records
+    with StudyRuns.open(project.context, project.run_name, project.paths.folder) as runs:
+        return [fill_trial(study, runs) for _ in range(trials)]
+
+
+def fill_trial(study: OptunaStudy, runs: StudyRuns) -> TrialRecord:
+    """Write one trial."""
+    asked = study.ask()
+    assert asked is not None
+    trial = runs.begin_trial(asked)
+    folds: dict[int, FoldRecord] = {}
+    for fold_idx in range(FOLDS):
+        value = loss(asked, fold_idx)
+        curve = {step: value + 1 / step for step in range(1, EPOCHS + 1)}
+        folds[fold_idx] = FoldRecord(metrics={"loss": value}, curve=curve)
+        runs.begin_fold(trial, fold_idx, "0" * 64)
+        reported = {step: {"loss": at_step} for step, at_step in curve.items()}
+        result = TrainingResult(key_hash="", valid={"loss": value}, curve=reported)
+        runs.complete_fold(trial, fold_idx, result, folds[fold_idx])
+        study.should_stop_trial(asked.number, fold_idx, value)
+    ended = {"state": "complete", "value": study.mean_value(folds), "folds": folds}
+    trial.record = study.tell(asked.model_copy(update=ended))
+    runs.complete_trial(trial)
+    return trial.record
 
 
 def main() -> None:
@@ -74,9 +76,9 @@ def main() -> None:
 
         def assay() -> TrialRecord | None:
             opened = open_project(config_dir)
-            runs = StudyRuns.open(opened.context, opened.run_name)
-            study = OptunaStudy(opened.config.hpo, opened.context.study_key_hash, study_folds(opened, runs))
-            study.restore(trial.record for trial in runs.trial_runs())
+            with StudyRuns.open(opened.context, opened.run_name, opened.paths.folder) as runs:
+                study = OptunaStudy(opened.config.hpo, opened.context.study_key_hash, study_folds(opened, runs))
+                study.restore(trial.record for trial in runs.trial_runs())
             assert study.next_number == arguments.trials
             return study.ask()
 

@@ -13,6 +13,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
+from infrastructure.naming import tags
 from infrastructure.tracking.mlflow.session import set_session
 
 REPOSITORY = Path(__file__).parent.parent
@@ -114,3 +115,14 @@ def calls(config_dir: Path) -> list[dict[str, object]]:
     """Return the calls that a project's training function noted."""
     log = config_dir.parent / "calls.jsonl"
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def unsent_folds(config_dir: Path) -> int:
+    """Return how many folds had ended whose runs the tracking store hasn't got yet."""
+    count = 0
+    for journal in (config_dir.parent / "outputs").glob("*/outbox-*.jsonl"):
+        position = journal.with_suffix(".position")
+        sent = int(position.read_text() or 0) if position.exists() else 0
+        lines = journal.read_bytes()[sent:].splitlines()
+        count += sum(b'"kind":"end"' in line and tags.FOLD_RECORD.encode() in line for line in lines)
+    return count

@@ -8,10 +8,12 @@ AssayError
 ├── MissingExtraError               an optional package isn't installed
 ├── NotComparableError              results that mean different things were to be compared
 ├── ExecutionError                  the work itself failed
+├── StudyHeldError                  another process works on the study
 └── TrackingError                   the tracking store refused or can't be used
     ├── MlflowNotConfiguredError    layer 2 was called before `setup_mlflow()`
     ├── StoreSwitchError            another store was asked for under a live run
     ├── RunNotFoundError            no run of that id, key or name
+    ├── StoreDamagedError           the file of a local store isn't whole
     └── StoreUnreachableError       the store doesn't answer
 
 A message is one line for the person who reads it: the rule, the value, what is allowed, the next step.
@@ -79,6 +81,10 @@ class ExecutionError(AssayError):
     """The work itself failed: every trial, a refit, or a final training."""
 
 
+class StudyHeldError(AssayError):
+    """Another process works on the study; one driver at a time owns it."""
+
+
 class TrackingError(AssayError):
     """The tracking store refused, or can't be used."""
 
@@ -105,6 +111,10 @@ class RunNotFoundError(TrackingError):
     """No run of that id, key or name in the tracking store."""
 
     exit_code = 2
+
+
+class StoreDamagedError(TrackingError):
+    """The file of a local tracking store isn't a whole database; it isn't touched."""
 
 
 class StoreUnreachableError(TrackingError):

@@ -9,6 +9,12 @@ from pathlib import Path
 from pydantic import JsonValue
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder that its owner alone may read, mode 0700, unless it is there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def write_bytes_atomic(path: Path, content: bytes) -> None:
     """Write a file so that it holds all of `content` and survives a power cut, or isn't there.
 

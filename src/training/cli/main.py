@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "lineage": "Follow a model back to its data and commit, and check each link.",
     "reproduce": "Do a training of the tracking store again and compare.",
     "export": "Write the study to an Optuna storage.",
+    "sync": "Send what waits on disk since the tracking store was away.",
     "ui": "Open the MLflow UI on the project's store.",
 }
 
@@ -58,7 +59,11 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line and exit with its code: 0 done, 1 work failed, 2 usage or configuration, 130 interrupted."""
+    """Run the command line and exit with its code.
+
+    0 done, 1 work failed, 2 usage or configuration, 75 the tracking store is away and what was done waits on disk,
+    130 interrupted by Ctrl-C, 143 by SIGTERM.
+    """
     _log_plainly()
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
@@ -66,9 +71,9 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except click.Abort:
+    except click.Abort as error:
         click.echo("interrupted: what had finished is saved; the same command goes on from there", err=True)
-        code = 130
+        code = 143 if isinstance(error.__cause__, _Terminated) else 130
     except AssayError as error:
         for line in str(error).splitlines():
             click.echo(f"error: {line}", err=True)
@@ -76,8 +81,12 @@ def main() -> None:
     sys.exit(code or 0)
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
+
+
 def _as_interrupt(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001  the handler's signature
-    raise KeyboardInterrupt
+    raise _Terminated
 
 
 def _log_plainly() -> None:

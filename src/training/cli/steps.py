@@ -28,6 +28,7 @@ from training.hpo.execution.optuna_exchange import write_optuna_study
 from training.hpo.execution.project import open_project
 from training.hpo.execution.results import ModelResult
 from training.hpo.execution.status import study_status
+from training.hpo.execution.sync import sync
 
 for _name in ("mlflow", "alembic"):
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -145,6 +146,17 @@ def export(url: str, config_dir: Path | None, overrides: Sequence[str]) -> None:
     """Write the study to an Optuna storage and say what was written."""
     name, count = write_optuna_study(url, config_dir, overrides)
     Console().print(f"{count} trials written as the study {name}", markup=False, highlight=False, soft_wrap=True)
+
+
+def send_waiting(config_dir: Path | None) -> None:
+    """Send what waits, and say of which studies it was."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    sent = 0
+    for name, count in sync(config_dir):
+        console.print(f"{name}: {count} records sent")
+        sent += count
+    if not sent:
+        console.print("nothing waits")
 
 
 def open_ui(config_dir: Path | None, overrides: Sequence[str], port: int) -> None:

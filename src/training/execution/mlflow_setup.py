@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
-from pathlib import Path
 
 from infrastructure.errors import TrackingError
 from infrastructure.naming import tags as tag_keys
@@ -47,14 +46,26 @@ def complete_training_run(
     run_id: str, result: TrainingResult, params: Mapping[str, object], tags: Mapping[str, str] | None = None
 ) -> None:
     """Write what came of a training, then that it is done."""
+    runs.complete_run(run_id, training_content(result, params, tags))
+
+
+def training_content(
+    result: TrainingResult, params: Mapping[str, object], tags: Mapping[str, str] | None = None
+) -> RunContent:
+    """Return what a run keeps of a training."""
     all_tags = {tag_keys.DEVICE: result.device, **(tags or {})}
-    runs.complete_run(run_id, RunContent(params_as_text(params), metric_points(result), all_tags))
+    return RunContent(params_as_text(params), metric_points(result), all_tags)
 
 
 def fail_training_run(run_id: str, reason: str, status: RunStatus = "FAILED") -> None:
     """End a run whose training came to nothing, with the reason as a tag; it isn't done and can be taken up again."""
-    runs.write_run(run_id, RunContent(tags={tag_keys.FAILURE: reason[: tag_keys.CHUNK]}))
+    runs.write_run(run_id, failure_content(reason))
     runs.end_run(run_id, status)
+
+
+def failure_content(reason: str) -> RunContent:
+    """Return what a run keeps of a training that came to nothing; without a reason, nothing."""
+    return RunContent(tags={tag_keys.FAILURE: reason[: tag_keys.CHUNK]} if reason else {})
 
 
 def params_as_text(params: Mapping[str, object]) -> dict[str, str]:
@@ -88,9 +99,3 @@ def ended_on_error() -> Iterator[None]:
     except BaseException:
         runs.end_live_runs("KILLED")
         raise
-
-
-def keep_log(run_id: str, log: Path) -> None:
-    """Keep what a worker printed with its run."""
-    if log.is_file():
-        runs.log_text(run_id, log.read_text(errors="replace"), log.name)

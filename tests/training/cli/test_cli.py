@@ -228,3 +228,13 @@ def test_a_study_goes_to_optuna_and_back(make_project: MakeProject) -> None:
     assert len((here.parent / "calls.jsonl").read_text().splitlines()) == 2
     absent = assay("sweep", "--config-dir", str(here), "--import", "sqlite:///nowhere.db")
     assert (absent.returncode, "Traceback" in absent.stderr) == (2, False), absent.stderr
+
+
+def test_nothing_waits(make_project: MakeProject) -> None:
+    """`assay sync` says when there is nothing to send, and a store that is away ends a command with 75 in one line."""
+    config = ("--config-dir", str(make_project()))
+    sent = assay("sync", *config)
+    assert (sent.returncode, sent.stdout) == (0, "nothing waits\n"), sent.stderr
+    away = assay("status", *config, "mlflow.tracking_uri=http://127.0.0.1:9")
+    assert (away.returncode, "Traceback" in away.stderr) == (75, False)
+    assert away.stderr.startswith("error: the tracking store http://127.0.0.1:9 ")

@@ -30,12 +30,17 @@ class AzureMl(ConfigModel):
 
 
 class MlflowConfig(ConfigModel):
-    """`mlflow.yaml`. `artifact_timeout` is in seconds."""
+    """`mlflow.yaml`. Times are in seconds.
+
+    `store_timeout` is how long a command waits for a tracking store that doesn't answer. A sweep goes on meanwhile;
+    what it does waits on disk.
+    """
 
     experiment_name: str = Field(default=DEFAULT_EXPERIMENT, min_length=1, max_length=200)
     tracking_uri: str | None = None
     azure_ml: AzureMl = AzureMl()
     artifact_timeout: int = Field(default=300, ge=1)
+    store_timeout: float = Field(default=120, ge=0)
     registered_model_name: str | None = Field(default=None, pattern=r"^[^/:]+$")
 
 

@@ -139,6 +139,8 @@ def is_servable(run_id: str) -> bool:
 def stored_model_fingerprint(run_id: str) -> str | None:
     """Return the fingerprint of the model's files as a run keeps them, or None if it keeps none."""
     client = current_session().client
+    if not client.list_artifacts(run_id, ARTIFACT_PATH):
+        return None
     with tempfile.TemporaryDirectory() as folder:
         try:
             kept = Path(client.download_artifacts(run_id, ARTIFACT_PATH, folder))

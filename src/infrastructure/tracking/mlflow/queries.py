@@ -68,15 +68,16 @@ def get_run(run_id: str) -> RunRecord:
 
 def find_runs(wanted: Mapping[str, str]) -> list[RunRecord]:
     """Return all runs of the configured experiment that carry these tags, the oldest first."""
-    return _search(" and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items()))
+    return search(" and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items()))
 
 
 def find_by_name(name: str) -> list[RunRecord]:
     """Return all runs of the configured experiment with this name, the oldest first."""
-    return [] if "'" in name else _search(f"attributes.run_name = '{name}'")
+    return [] if "'" in name else search(f"attributes.run_name = '{name}'")
 
 
-def _search(query: str) -> list[RunRecord]:
+def search(query: str) -> list[RunRecord]:
+    """Return all runs of the configured experiment that match a query in MLflow's language, the oldest first."""
     session = current_session()
     found: list[RunRecord] = []
     token: str | None = None

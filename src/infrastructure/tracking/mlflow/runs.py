@@ -9,7 +9,8 @@ from __future__ import annotations
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -18,8 +19,9 @@ from typing import Final, Literal, TypeVar
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from infrastructure.errors import RunNotFoundError, TrackingError
+from infrastructure.errors import RunNotFoundError, StoreUnreachableError, TrackingError
 from infrastructure.naming import tags
+from infrastructure.tracking.mlflow.queries import search
 from infrastructure.tracking.mlflow.session import current_session
 
 T = TypeVar("T")
@@ -30,6 +32,7 @@ __all__ = [
     "RunStatus",
     "complete_run",
     "create_run",
+    "delete_duplicates",
     "end_live_runs",
     "end_run",
     "has_artifact",
@@ -43,6 +46,8 @@ __all__ = [
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
+LAST_SECONDS: Final = 5.0
+"""How long a command that failed or was interrupted tries to reach the store before it ends."""
 METRICS_A_BATCH: Final = 1_000
 PARAMS_A_BATCH: Final = 100
 TAGS_A_BATCH: Final = 100
@@ -75,13 +80,14 @@ def create_run(experiment_name: str, run_name: str, run_tags: Mapping[str, str],
     if not run_name.strip():
         raise TrackingError("a run needs a name: run_name is empty, and MLflow would make up a random one")
     nested = {tags.PARENT_RUN: parent_run_id} if parent_run_id else {}
-    run = session.client.create_run(
-        _experiment_id(experiment_name),
-        run_name=run_name,
-        tags={tags.WRITER: uuid.uuid4().hex, **run_tags, **nested},
-    )
+    all_tags = {tags.WRITER: uuid.uuid4().hex, **run_tags, **nested}
+    run = session.client.create_run(_experiment_id(experiment_name), run_name, all_tags, _now())
     session.live_runs.add(run.info.run_id)
     return run
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _experiment_id(experiment_name: str) -> str:
@@ -105,18 +111,30 @@ def reopen_run(run_id: str) -> Run:
         session.client.update_run(run_id, status="RUNNING")
         run: Run = session.client.get_run(run_id)
         if tags.FAILURE in run.data.tags:
-            session.client.delete_tag(run_id, tags.FAILURE)
+            _delete_tag(run_id, tags.FAILURE)
     except MlflowException as error:
         raise RunNotFoundError(f"no run {run_id!r} in {session.tracking_uri}: {error.message}") from error
     session.live_runs.add(run_id)
     return run
 
 
-def write_run(run_id: str, content: RunContent) -> None:
-    """Write params, metrics and tags in as few calls as the store's limits allow."""
+def _delete_tag(run_id: str, key: str) -> None:
+    try:
+        current_session().client.delete_tag(run_id, key)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # an attempt whose answer was lost has deleted it
+            raise
+
+
+def write_run(run_id: str, content: RunContent, at: int | None = None) -> None:
+    """Write params, metrics and tags in as few calls as the store's limits allow.
+
+    `at` is when it was measured, in milliseconds since 1970, by default now; what is written twice with one time is
+    there once.
+    """
     client = current_session().client
-    now = int(time.time() * 1000)
-    metrics = _batches((Metric(m.name, m.value, now, m.step) for m in content.metrics), METRICS_A_BATCH)
+    measured = _now() if at is None else at
+    metrics = _batches((Metric(m.name, m.value, measured, m.step) for m in content.metrics), METRICS_A_BATCH)
     params = _batches((Param(key, value) for key, value in content.params.items()), PARAMS_A_BATCH)
     run_tags = _batches((RunTag(key, value) for key, value in content.tags.items()), TAGS_A_BATCH)
     for index in range(max(len(metrics), len(params), len(run_tags))):
@@ -133,26 +151,44 @@ def _batches(items: Iterable[T], size: int) -> list[list[T]]:
     return list(iter(lambda: list(islice(iterator, size)), []))
 
 
-def complete_run(run_id: str, content: RunContent, status: RunStatus = "FINISHED") -> None:
-    """Write the last of a run, then its status, then that it is done, in this order."""
-    write_run(run_id, content)
+def complete_run(run_id: str, content: RunContent, status: RunStatus = "FINISHED", at: int | None = None) -> None:
+    """Write the last of a run, then its status, then that it is done, in this order; `at` as in `write_run`."""
+    write_run(run_id, content, at)
+    end_run(run_id, status, at)
+    current_session().client.set_tag(run_id, tags.DONE, "true")
+
+
+def end_run(run_id: str, status: RunStatus, at: int | None = None) -> None:
+    """Set a run's final status without calling it done; `at` as in `write_run`."""
     session = current_session()
-    session.client.set_terminated(run_id, status=status)
-    session.client.set_tag(run_id, tags.DONE, "true")
+    session.client.set_terminated(run_id, status, _now() if at is None else at)
     session.live_runs.discard(run_id)
 
 
-def end_run(run_id: str, status: RunStatus) -> None:
-    """Set a run's final status without calling it done."""
+def delete_duplicates(run_ids: Collection[str], since: int) -> None:
+    """Delete the runs that share their writer with one of these: a server made two of one request.
+
+    `since` is when the first of `run_ids` was created, in milliseconds since 1970.
+    """
     session = current_session()
-    session.client.set_terminated(run_id, status=status)
-    session.live_runs.discard(run_id)
+    found = search(f"attributes.start_time >= {since}")
+    writers = {run.tags.get(tags.WRITER) for run in found if run.run_id in run_ids} - {None}
+    for run in found:
+        if run.tags.get(tags.WRITER) in writers and run.run_id not in run_ids:
+            session.client.set_terminated(run.run_id, "KILLED")
+            session.client.delete_run(run.run_id)
 
 
 def end_live_runs(status: RunStatus) -> None:
-    """End every run that this process began or took up and hasn't ended, so that none stays RUNNING."""
-    for run_id in sorted(current_session().live_runs):
-        end_run(run_id, status)
+    """End every run that this process began or took up and hasn't ended, so that none stays RUNNING.
+
+    A store that doesn't answer within seconds is left alone: whoever takes the run up ends it.
+    """
+    session = current_session()
+    with session.client.hurried(LAST_SECONDS), suppress(StoreUnreachableError):
+        for run_id in sorted(session.live_runs):
+            end_run(run_id, status)
+    session.live_runs.clear()
 
 
 def log_artifacts(run_id: str, folder: Path, artifact_path: str) -> None:

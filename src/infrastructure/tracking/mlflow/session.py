@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-from mlflow import MlflowClient
+from pathlib import Path
 
 from infrastructure.errors import MlflowNotConfiguredError
+from infrastructure.tracking.mlflow.local_store import store_file
+from infrastructure.tracking.mlflow.store_client import StoreClient
 
 
 @dataclass
@@ -19,9 +20,15 @@ class StoreSession:
     tracking_uri: str
     experiment_id: str
     experiment_name: str
-    client: MlflowClient
+    client: StoreClient
     is_projects_own: bool
     live_runs: set[str] = field(default_factory=set)
+
+    @property
+    def store_folder(self) -> Path | None:
+        """The folder of a local store, or None for one that is reached over a network."""
+        file = store_file(self.tracking_uri)
+        return None if file is None else file.parent
 
 
 class _Current:

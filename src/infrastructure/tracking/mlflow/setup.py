@@ -19,17 +19,19 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import mlflow
-from filelock import FileLock
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from requests.exceptions import RequestException
+from sqlalchemy.exc import SQLAlchemyError
 
 from infrastructure.config.loading import load_mlflow_config
 from infrastructure.config.schema import MlflowConfig
 from infrastructure.config.schema.project import AzureMl
 from infrastructure.errors import ProjectNotFoundError, StoreSwitchError, StoreUnreachableError, TrackingError, one_line
 from infrastructure.paths.utils import resolve_project_paths_with_fallback
+from infrastructure.tracking.mlflow.addresses import without_password
+from infrastructure.tracking.mlflow.local_store import prepare, store_file
 from infrastructure.tracking.mlflow.session import StoreSession, configured_session, set_session
+from infrastructure.tracking.mlflow.store_client import StoreClient
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +39,8 @@ TRACKING_URI: Final = "MLFLOW_TRACKING_URI"
 RUN_ID: Final = "MLFLOW_RUN_ID"
 STORE_FILE: Final = "mlflow.db"
 ARTIFACT_FOLDER: Final = "mlartifacts"
+OPENING: Final = 10.0
+"""For how many seconds a store is tried that nobody has used yet; its address may be wrong."""
 
 
 class _Workspace(Protocol):
@@ -85,19 +89,19 @@ def setup_mlflow(
     store: _Store | None = None
     try:
         store = _choose(config, root_dir, tracking_uri, ml_client)
-        session = _open(store, name)
+        session = _open(store, name, config.store_timeout)
     except TrackingError as error:
         azure_failed = store is None or store.is_azure
         if isinstance(error, StoreSwitchError) or not (azure_failed and fallback_to_local):
             raise
         _log.warning("Azure ML is not used, runs go to the local store instead: %s", error)
         store = _Store(_local_uri(root_dir), "Azure ML can't be used", is_projects_own=True)
-        session = _open(store, name)
+        session = _open(store, name, config.store_timeout)
     before = configured_session()
     set_session(session)
     _drop_foreign_run_id(session)
     if before is None or (before.tracking_uri, before.experiment_id) != (session.tracking_uri, session.experiment_id):
-        _log.info("MLflow: experiment %r in %s (%s)", name, _without_password(store.uri), store.reason)
+        _log.info("MLflow: experiment %r in %s (%s)", name, without_password(store.uri), store.reason)
     return store.uri
 
 
@@ -116,8 +120,8 @@ def _project(config_dir: str | Path | None) -> tuple[Path, MlflowConfig]:
 def _set_environment(config: MlflowConfig) -> None:
     os.environ["MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT"] = str(config.artifact_timeout)
     os.environ["AZUREML_ARTIFACTS_DEFAULT_TIMEOUT"] = str(config.artifact_timeout)
-    # MLflow's own defaults block for minutes before they say that a server is gone.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    # It repeats the creation of a run without looking whether there is one; Assay's own attempts do look.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     # Its bars would run through the display of the work.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -174,34 +178,31 @@ def _azure_tracking_uri(workspace: AzureMl) -> str:
     return uri
 
 
-def _open(store: _Store, experiment_name: str) -> StoreSession:
+def _open(store: _Store, experiment_name: str, patience: float) -> StoreSession:
     """Set the URI first and the experiment after it, creating either where it isn't there yet."""
     session = configured_session()
     if session is not None and session.tracking_uri != store.uri and (session.live_runs or mlflow.active_run()):
         raise StoreSwitchError(
-            f"the tracking store can't change from {_without_password(session.tracking_uri)} to "
-            f"{_without_password(store.uri)} while a run is live; end the run first"
+            f"the tracking store can't change from {without_password(session.tracking_uri)} to "
+            f"{without_password(store.uri)} while a run is live; end the run first"
         )
     artifacts = None
     before = os.environ.get(TRACKING_URI)
     try:
-        if store.uri.startswith("sqlite:"):
-            folder = Path(store.uri.removeprefix("sqlite:///")).absolute().parent
-            folder.mkdir(parents=True, exist_ok=True)
-            artifacts = (folder / ARTIFACT_FOLDER).as_uri()
-            # Two first users of an empty store would race the creation of its schema.
-            with FileLock(folder / f".{STORE_FILE}.lock"):
-                experiment_id = _experiment_id(store.uri, experiment_name, artifacts)
-        else:
-            experiment_id = _experiment_id(store.uri, experiment_name, artifacts)
-    except (MlflowException, RequestException, OSError) as error:
+        file = store_file(store.uri)
+        if file is not None:
+            prepare(file, file.parent / ARTIFACT_FOLDER)
+            artifacts = (file.parent / ARTIFACT_FOLDER).as_uri()
+        client = StoreClient(store.uri, patience)  # opens a database at once
+        experiment_id = _experiment_id(client, experiment_name, artifacts)
+    except (MlflowException, RequestException, SQLAlchemyError, OSError, StoreUnreachableError) as error:
         _restore_uri(before)
-        reason = one_line(error).replace(store.uri, _without_password(store.uri))
+        reason = one_line(error).replace(store.uri, without_password(store.uri))
         raise StoreUnreachableError(
-            f"the tracking store {_without_password(store.uri)} ({store.reason}) can't be used: {reason}"
+            f"the tracking store {without_password(store.uri)} ({store.reason}) can't be used: {reason}"
         ) from error
     live = session.live_runs if session is not None and session.tracking_uri == store.uri else set()
-    return StoreSession(store.uri, experiment_id, experiment_name, MlflowClient(store.uri), store.is_projects_own, live)
+    return StoreSession(store.uri, experiment_id, experiment_name, client, store.is_projects_own, live)
 
 
 def _restore_uri(before: str | None) -> None:
@@ -209,9 +210,13 @@ def _restore_uri(before: str | None) -> None:
     mlflow.set_tracking_uri(before or "")
 
 
-def _experiment_id(uri: str, name: str, artifact_location: str | None) -> str:
-    mlflow.set_tracking_uri(uri)
-    client = MlflowClient(uri)
+def _experiment_id(client: StoreClient, name: str, artifact_location: str | None) -> str:
+    mlflow.set_tracking_uri(client.tracking_uri)
+    with client.hurried(min(client.patience, OPENING)):
+        return _find_or_create(client, name, artifact_location)
+
+
+def _find_or_create(client: StoreClient, name: str, artifact_location: str | None) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
@@ -227,7 +232,7 @@ def _experiment_id(uri: str, name: str, artifact_location: str | None) -> str:
         if experiment.lifecycle_stage == "deleted":
             client.restore_experiment(experiment_id)
             _log.warning("experiment %r had been deleted; it is restored", name)
-    mlflow.set_experiment(experiment_id=experiment_id)
+    client.attempt(lambda _: mlflow.set_experiment(experiment_id=experiment_id))
     return experiment_id
 
 
@@ -240,8 +245,3 @@ def _drop_foreign_run_id(session: StoreSession) -> None:
     except MlflowException:
         del os.environ[RUN_ID]
         _log.warning("%s=%s was inherited but is no run of this store; it is ignored", RUN_ID, run_id)
-
-
-def _without_password(uri: str) -> str:
-    scheme, separator, rest = uri.partition("://")
-    return f"{scheme}://…@{rest.rpartition('@')[2]}" if separator and "@" in rest else uri

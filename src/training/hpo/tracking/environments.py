@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import JsonValue
 
 from infrastructure.naming import tags
-from infrastructure.naming.exec_fingerprint import ExecFingerprint, exec_fingerprint
+from infrastructure.naming.exec_fingerprint import exec_fingerprint
 from infrastructure.tracking.mlflow import runs
 
 
-def environment_tags(root_dir: Path, study_run_id: str) -> dict[str, str]:
-    """Return the tags of a run that is executed here and now; what they stand for is kept with the study's run."""
+def environment_tags(root_dir: Path, keep: Callable[[str, str], None]) -> dict[str, str]:
+    """Return the tags of a run that is executed here and now.
+
+    What they stand for goes to `keep`, as a text and the name of the file that it is to be with the study's run.
+    """
     fingerprint = exec_fingerprint(root_dir)
-    _keep(study_run_id, fingerprint)
+    keep(fingerprint.document, _file(fingerprint.key_hash))
     return fingerprint.tags
 
 
@@ -24,11 +27,6 @@ def environment_now(root_dir: Path) -> dict[str, JsonValue]:
     """Return what a run here and now is executed with."""
     document: dict[str, JsonValue] = json.loads(exec_fingerprint(root_dir).document)
     return document
-
-
-@functools.lru_cache
-def _keep(study_run_id: str, fingerprint: ExecFingerprint) -> None:
-    runs.log_text(study_run_id, fingerprint.document, _file(fingerprint.key_hash))
 
 
 def _file(key_hash: str) -> str:

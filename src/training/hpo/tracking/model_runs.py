@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 import pandas as pd
@@ -130,7 +131,7 @@ class ModelRuns:
         end_running({tags.LINEAGE_STUDY_RUN: self._study_run_id, tags.STAGE: self._protocol.stage}, but=run_id)
 
     def _environment(self) -> dict[str, str]:
-        return environment_tags(self._context.root_dir, self._study_run_id)
+        return environment_tags(self._context.root_dir, partial(runs.log_text, self._study_run_id))
 
     def complete(self, run: ModelRun, result: TrainingResult, params: Mapping[str, object], paths: TaskPaths) -> None:
         """Keep the model with its run, then what came of the training, then that it is done."""

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from statistics import fmean, pstdev
+from types import TracebackType
+from typing import Self
 
+from infrastructure.errors import TrackingError
 from infrastructure.naming import tags
 from infrastructure.naming.differences import Difference, differences
 from infrastructure.naming.run_names import RunLabels, run_name
-from infrastructure.storage.files import write_bytes_atomic
+from infrastructure.storage.files import make_private, write_bytes_atomic
+from infrastructure.storage.lease import lease
 from infrastructure.tracking.mlflow import queries, runs
+from infrastructure.tracking.mlflow.outbox import Outbox
 from infrastructure.tracking.mlflow.runs import MetricPoint, RunContent, RunStatus
 from infrastructure.tracking.mlflow.session import current_session
 from training.execution.mlflow_setup import (
-    complete_training_run,
     create_training_mlflow_run,
-    fail_training_run,
-    keep_log,
+    failure_content,
     params_as_text,
+    training_content,
 )
 from training.execution.result import TrainingResult
 from training.hpo.records import FoldRecord, TrialRecord
@@ -35,6 +40,7 @@ __all__ = [
     "end_running",
     "find_study_run",
     "stored_trials",
+    "study_lease",
     "study_variant",
     "whole_trials",
 ]
@@ -52,35 +58,67 @@ class TrialRun:
 
 
 class StudyRuns:
-    """Writes and reads the runs of one study: the study's own, its trials' below it, their folds' below those."""
+    """Writes and reads the runs of one study: the study's own, its trials' below it, their folds' below those.
 
-    def __init__(self, context: HpoContext, run_id: str, *, is_new: bool) -> None:
+    It is used as a context. What is written to the runs inside goes to the outbox; leaving waits until all is sent, and
+    on an error ends as KILLED what still runs.
+    """
+
+    def __init__(self, context: HpoContext, run_id: str, outbox: Outbox, *, is_new: bool) -> None:
         self.context = context
         self.run_id = run_id
         self.is_new = is_new
+        self._outbox = outbox
+        self._kept_texts: set[str] = set()
         self._environment: dict[str, str] = {}
         self.changed_environment: tuple[Difference, ...] = ()
         self._own_config: dict[str, str] = {}
 
     @classmethod
-    def open(cls, context: HpoContext, name: str) -> StudyRuns:
-        """Take up the study's run if the store has one and resuming is wanted; create it otherwise."""
+    def open(cls, context: HpoContext, name: str, folder: Path) -> StudyRuns:
+        """Take up the study's run if the store has one and resuming is wanted; create it otherwise.
+
+        What an earlier driver left unsent in the study's folder is sent first.
+        """
         found = find_study_run(context.study_key_hash) if context.should_resume else None
+        outbox = None if found is None else Outbox(folder, found.run_id)
+        if outbox is not None:
+            outbox.drain(current_session().client.patience)
         run_id, _ = create_training_mlflow_run(
             current_session().experiment_name,
             name,
             tags={**common_tags(context), **_study_tags(context), **_config_tags(context, found), tags.DONE: "false"},
             run_id=found.run_id if found else None,
         )
-        study = cls(context, run_id, is_new=found is None)
-        environment = environment_tags(context.root_dir, run_id)
+        outbox = outbox or Outbox(folder, run_id)
+        study = cls(context, run_id, outbox, is_new=found is None)
+        environment = environment_tags(context.root_dir, study._keep_text)
         if found is None:
-            runs.write_run(run_id, RunContent(tags=environment))
+            outbox.write(run_id, RunContent(tags=environment))
             if context.variant > 1:  # what an earlier variant left behind when its driver was killed
                 end_running({tags.STUDY_KEY: context.study_key_hash}, but=run_id)
         else:  # what it was begun with stays; the trials from here on say what is another now
             study._take_up(found)
         return study
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._outbox.close(current_session().client.patience)
+            return
+        self._outbox.end_live("KILLED")
+        with suppress(TrackingError):  # what can't be sent now waits on disk; the error is what is told
+            self._outbox.close(runs.LAST_SECONDS)
+
+    def _keep_text(self, text: str, file: str) -> None:
+        """Keep a text with the study's run, once."""
+        if file not in self._kept_texts:
+            self._kept_texts.add(file)
+            self._outbox.keep_text(self.run_id, text, file)
 
     def _take_up(self, found: queries.RunRecord) -> None:
         if tags.join_long(tags.CONFIG, found.tags) not in (None, self.context.configs):
@@ -98,7 +136,7 @@ class StudyRuns:
         assert trial.ending is not None
         trial.record = trial.ending
         end_running({tags.PARENT_RUN: trial.run_id})
-        runs.reopen_run(trial.run_id)
+        self._outbox.reopen(trial.run_id, {})
         self.complete_trial(trial)
 
     def take_in_trial(self, record: TrialRecord) -> TrialRun:
@@ -108,77 +146,67 @@ class StudyRuns:
 
     def begin_trial(self, record: TrialRecord) -> TrialRun:
         """Create a trial's run, with everything that its resumption needs."""
-        self._environment = environment_tags(self.context.root_dir, self.run_id)
+        self._environment = environment_tags(self.context.root_dir, self._keep_text)
         return self._begin(record, {**self._environment, **self._own_config})
 
     def _begin(self, record: TrialRecord, own: Mapping[str, str], without: Collection[str] = ()) -> TrialRun:
         shared = {key: value for key, value in common_tags(self.context).items() if key not in without}
-        run_id, _ = create_training_mlflow_run(
-            current_session().experiment_name,
+        run = self._outbox.create(
             self._name(tags.STAGE_TRIAL, record),
-            tags={
+            {
                 **shared,
                 tags.STAGE: tags.STAGE_TRIAL,
                 tags.TRIAL_KEY: record.trial_key_hash,
                 **own,
                 **_record_tags(record),
+                tags.TRIAL_NUMBER: str(record.number),
             },
-            parent_run_id=self.run_id,
-            trial_number=record.number,
+            self.run_id,
         )
-        runs.write_run(run_id, RunContent(params=params_as_text(record.params)))
-        return TrialRun(run_id, record)
+        self._outbox.write(run, RunContent(params=params_as_text(record.params)))
+        return TrialRun(run, record)
 
-    def begin_fold(self, trial: TrialRun, fold_idx: int, fold_key: str) -> str:
+    def begin_fold(self, trial: TrialRun, fold_idx: int, fold_key: str) -> None:
         """Create a fold's run below its trial's, or take up the one that was begun."""
-        run_id, _ = create_training_mlflow_run(
-            current_session().experiment_name,
-            self._name(tags.STAGE_FOLD, trial.record, fold_idx),
-            tags={
-                **common_tags(self.context),
-                tags.STAGE: tags.STAGE_FOLD,
-                tags.TRIAL_KEY: trial.record.trial_key_hash,
-                tags.FOLD_KEY: fold_key,
-                **self._environment,
-            },
-            parent_run_id=trial.run_id,
-            run_id=trial.fold_run_ids.get(fold_idx),
-            trial_number=trial.record.number,
-            fold_idx=fold_idx,
-        )
-        trial.fold_run_ids[fold_idx] = run_id
-        return run_id
+        begun = trial.fold_run_ids.get(fold_idx)
+        if begun is not None:
+            self._outbox.reopen(begun, self._environment)
+            return
+        fold_tags = {
+            **common_tags(self.context),
+            tags.STAGE: tags.STAGE_FOLD,
+            tags.TRIAL_KEY: trial.record.trial_key_hash,
+            tags.FOLD_KEY: fold_key,
+            tags.TRIAL_NUMBER: str(trial.record.number),
+            tags.FOLD_INDEX: str(fold_idx),
+            **self._environment,
+        }
+        name = self._name(tags.STAGE_FOLD, trial.record, fold_idx)
+        trial.fold_run_ids[fold_idx] = self._outbox.create(name, fold_tags, trial.run_id)
 
     def complete_fold(self, trial: TrialRun, fold_idx: int, result: TrainingResult, record: FoldRecord) -> None:
         """Write what came of a fold, then that it is done."""
-        complete_training_run(
-            trial.fold_run_ids[fold_idx],
-            result,
-            trial.record.params,
-            tags.split_long(tags.FOLD_RECORD, record.model_dump_json()),
-        )
+        kept = tags.split_long(tags.FOLD_RECORD, record.model_dump_json())
+        content = training_content(result, trial.record.params, kept)
+        self._outbox.end(trial.fold_run_ids[fold_idx], content, "FINISHED", done=True)
 
     def end_fold(self, trial: TrialRun, fold_idx: int, reason: str, status: RunStatus) -> None:
         """End a fold's run that came to nothing: pruned, failed or interrupted."""
-        fail_training_run(trial.fold_run_ids[fold_idx], reason, status)
+        self._outbox.end(trial.fold_run_ids[fold_idx], failure_content(reason), status, done=False)
 
     def complete_trial(self, trial: TrialRun) -> None:
         """Write how a trial ended, then that it is done."""
         record = trial.record
         status: dict[str, RunStatus] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
-        reason = {tags.FAILURE: record.failure[: tags.CHUNK]} if record.failure else {}
-        content = RunContent(metrics=_mean_metrics(record), tags={**_record_tags(record), **reason})
-        runs.complete_run(trial.run_id, content, status[record.state])
+        own = {**_record_tags(record), **failure_content(record.failure).tags}
+        content = RunContent(metrics=_mean_metrics(record), tags=own)
+        self._outbox.end(trial.run_id, content, status[record.state], done=True)
 
     def resume_trial(self, trial: TrialRun) -> None:
         """Take up the run of a trial that was cut short."""
-        create_training_mlflow_run(
-            current_session().experiment_name, self._name(tags.STAGE_TRIAL, trial.record), run_id=trial.run_id
-        )
-        self._environment = environment_tags(self.context.root_dir, self.run_id)
-        own = {**self._environment, **self._own_config}
-        content = RunContent(params=params_as_text(trial.record.params), tags=own)
-        runs.write_run(trial.run_id, content)
+        self._environment = environment_tags(self.context.root_dir, self._keep_text)
+        self._outbox.reopen(trial.run_id, {**self._environment, **self._own_config})
+        self._outbox.write(trial.run_id, RunContent(params=params_as_text(trial.record.params)))
 
     def leave_trial(self, trial: TrialRun) -> None:
         """End the runs of a trial that was cut short and isn't gone on with now; it isn't done."""
@@ -187,7 +215,8 @@ class StudyRuns:
 
     def keep_log(self, trial: TrialRun, fold_idx: int, log: Path) -> None:
         """Keep what the worker of a fold printed with the fold's run."""
-        keep_log(trial.fold_run_ids[fold_idx], log)
+        if log.is_file():
+            self._outbox.keep_text(trial.fold_run_ids[fold_idx], log.read_text(errors="replace"), log.name)
 
     def keep_folds(self, folds_file: Path) -> None:
         """Keep the study's folds with its run."""
@@ -208,11 +237,8 @@ class StudyRuns:
         best_tags = (
             {} if best is None else {tags.BEST_PARAMS: json.dumps(best.params, ensure_ascii=False)[: tags.CHUNK]}
         )
-        if is_done:
-            runs.complete_run(self.run_id, RunContent(metrics=metrics, tags=best_tags))
-        else:
-            runs.write_run(self.run_id, RunContent(metrics=metrics, tags=best_tags))
-            runs.end_run(self.run_id, "KILLED")
+        content = RunContent(metrics=metrics, tags=best_tags)
+        self._outbox.end(self.run_id, content, "FINISHED" if is_done else "KILLED", done=is_done)
 
     def _name(self, stage: str, record: TrialRecord, fold_idx: int = 0) -> str:
         labels = RunLabels(
@@ -223,6 +249,22 @@ class StudyRuns:
             fold_idx=fold_idx,
         )
         return run_name(self.context.naming, stage, labels)
+
+
+@contextmanager
+def study_lease(study_key_hash: str, name: str, folder: Path) -> Iterator[None]:
+    """Own a study while the context lasts: its folder, and in a local store the study itself.
+
+    Raises StudyHeldError, which names the holder, if another process does.
+    """
+    make_private(folder.parent)
+    locks = [folder.parent / ".locks" / f"{folder.name}.lock"]
+    if (store := current_session().store_folder) is not None:
+        locks.append(store / ".assay" / f"{study_key_hash[:16]}.lock")
+    with ExitStack() as stack:
+        for lock in locks:
+            stack.enter_context(lease(lock, name))
+        yield
 
 
 def find_study_run(study_key_hash: str) -> queries.RunRecord | None:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.conftest import MakeProject, calls
+from tests.conftest import MakeProject, calls, unsent_folds
+from tests.faults.servers import running
 from tests.training.hpo.execution.test_sweep import start_sweep, wait_for_calls
 
 from infrastructure.naming import tags
@@ -28,38 +22,8 @@ from training.hpo.execution.local.sweep import sweep
 @pytest.fixture
 def server(tmp_path: Path, empty_store: Path) -> Iterator[str]:
     """Yield the address of an MLflow server on loopback."""
-    shutil.copy(empty_store, tmp_path / "server.db")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    store = [
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path}/server.db",
-        "--artifacts-destination",
-        str(tmp_path / "kept"),
-    ]
-    where = ["--host", "127.0.0.1", "--port", address.rpartition(":")[2], "--workers", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", *store, *where],
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 120
-    try:
-        while True:
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with running(tmp_path / "server", empty_store) as started:
+        yield started.address
 
 
 def test_begun_here_and_finished_there(make_project: MakeProject, server: str) -> None:
@@ -73,12 +37,14 @@ def test_begun_here_and_finished_there(make_project: MakeProject, server: str) -
     wait_for_calls(here, 6)
     process.kill()
     process.wait()
+    unsent = unsent_folds(here)
     shutil.move(here.parent / "data", here.parent / "gone")
     result = sweep(there, ["hpo.max_trials=6"])
     assert [trial.params for trial in result.trials] == [trial.params for trial in uninterrupted.trials]
     assert [trial.value for trial in result.trials] == [trial.value for trial in uninterrupted.trials]
     assert result.best.number == uninterrupted.best.number
-    assert 12 <= len(calls(here)) + len(calls(there)) <= 13
+    # What the server hadn't got when the driver died is known here alone; beside it, one fold was cut.
+    assert 12 <= len(calls(here)) + len(calls(there)) <= 13 + unsent
     assert len(calls(there)) < 12
     runs = queries.find_runs({tags.STUDY_KEY: result.study_key_hash})
     stages = Counter(run.tags[tags.STAGE] for run in runs)

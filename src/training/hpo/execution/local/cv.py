@@ -15,6 +15,7 @@ from training.hpo.execution.project import open_project
 from training.hpo.execution.results import StudyResult
 from training.hpo.records import TrialRecord
 from training.hpo.search_space import check_params
+from training.hpo.tracking.study_runs import StudyRuns, study_lease
 
 
 def cv(
@@ -32,11 +33,13 @@ def cv(
     project = open_project(config_dir, overrides)
     if problems := check_params(project.config.hpo.search_space, params):
         raise ConfigError(problems)
-    with ended_on_error():
-        driver, runs = open_study(project, progress or Progress())
-        with executor_of(project, driver) as executor:
-            record = driver.run_one(executor, params)
-        result = close_study(project, driver, runs)
+    with study_lease(project.context.study_key_hash, project.run_name, project.paths.folder), ended_on_error():
+        runs = StudyRuns.open(project.context, project.run_name, project.paths.folder)
+        with runs:
+            driver = open_study(project, runs, progress or Progress())
+            with executor_of(project, driver) as executor:
+                record = driver.run_one(executor, params)
+            result = close_study(project, driver, runs)
     if record.state != "complete":
         raise ExecutionError(f"trial {record.number} of {project.run_name} is {record.state}: {record.failure}")
     return record, result

@@ -20,7 +20,7 @@ from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import Project, open_project
 from training.hpo.execution.results import StudyResult
 from training.hpo.tracking.explain import nearest_study
-from training.hpo.tracking.study_runs import StudyRuns
+from training.hpo.tracking.study_runs import StudyRuns, study_lease
 
 
 def sweep(
@@ -42,21 +42,23 @@ def sweep(
     timeout = project.config.hpo.timeout
     deadline = time.monotonic() + timeout if timeout is not None else float("inf")
     imported = None if import_from is None else read_optuna_study(project, import_from)
-    if force:  # what lies in the folder of a variant that is yet to come is of a store that was lost
-        shutil.rmtree(project.paths.folder, ignore_errors=True)
-    with ended_on_error():
-        driver, runs = open_study(project, show)
-        if imported is not None:
-            count = driver.take_in(imported)
-            show.message(f"{count} new trials taken in from Optuna")
-        with executor_of(project, driver) as executor:
-            driver.run(executor, Limits(project.config.hpo.max_trials, deadline))
-        return close_study(project, driver, runs)
+    with study_lease(project.context.study_key_hash, project.run_name, project.paths.folder), ended_on_error():
+        if force:  # what lies in the folder of a variant that is yet to come is of a store that was lost
+            shutil.rmtree(project.paths.folder, ignore_errors=True)
+        runs = StudyRuns.open(project.context, project.run_name, project.paths.folder)
+        with runs:
+            driver = open_study(project, runs, show)
+            if imported is not None:
+                count = driver.take_in(imported)
+                show.message(f"{count} new trials taken in from Optuna")
+            with executor_of(project, driver) as executor:
+                driver.run(executor, Limits(project.config.hpo.max_trials, deadline))
+            result = close_study(project, driver, runs)
+    return result
 
 
-def open_study(project: Project, progress: Progress) -> tuple[StudyDriver, StudyRuns]:
-    """Take up or create the study's run, with its folds and the trials it has."""
-    runs = StudyRuns.open(project.context, project.run_name)
+def open_study(project: Project, runs: StudyRuns, progress: Progress) -> StudyDriver:
+    """Return the study's driver, with the folds and the trials that the study has."""
     if runs.is_new and (nearest := nearest_study(project.context.identity.document, runs.run_id)):
         name, found = nearest
         if found:
@@ -68,7 +70,7 @@ def open_study(project: Project, progress: Progress) -> tuple[StudyDriver, Study
     driver.restore()
     done = [record for record in driver.records.values() if record.state != "running"]
     progress.study_opened(project.run_name, done, project.config.hpo.max_trials, fold_count)
-    return driver, runs
+    return driver
 
 
 def executor_of(project: Project, driver: StudyDriver) -> Executor:

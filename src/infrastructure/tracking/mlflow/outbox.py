@@ -1,0 +1,285 @@
+"""What a study does to its runs, kept on disk in order and sent to the tracking store behind the work.
+
+See docs/decisions/0006. A run that isn't in the store yet is called by its writer: `writer:` and the value of its tag
+`code.writer`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+from mlflow.exceptions import MlflowException
+from pydantic import BaseModel, ConfigDict
+from requests.exceptions import RequestException
+
+from infrastructure.errors import StoreUnreachableError, TrackingError, one_line
+from infrastructure.naming import tags
+from infrastructure.tracking.mlflow import queries, runs
+from infrastructure.tracking.mlflow.addresses import without_password
+from infrastructure.tracking.mlflow.runs import MetricPoint, RunContent, RunStatus
+from infrastructure.tracking.mlflow.session import current_session
+
+_log = logging.getLogger(__name__)
+
+WRITER: Final = "writer:"
+LOCAL_STORE: Final = "sqlite:"
+ATTEMPT: Final = 5.0
+"""For how many seconds the thread tries an operation before it looks whether anybody still waits for it."""
+
+
+def journals(output_dir: Path) -> list[tuple[Path, str]]:
+    """Return the journals of all studies below an output folder, each with the id of the study's run."""
+    found = sorted(output_dir.glob("*/outbox-*.jsonl"))
+    return [(journal, journal.stem.removeprefix("outbox-")) for journal in found]
+
+
+class Operation(BaseModel):
+    """One change of a run. `time` is in milliseconds since 1970, and makes sending it twice the same as once."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["create", "reopen", "write", "end", "text"]
+    run: str
+    time: int
+    experiment_id: str = ""
+    name: str = ""
+    parent: str = ""
+    params: dict[str, str] = {}
+    metrics: list[tuple[str, float, int]] = []
+    tags: dict[str, str] = {}
+    status: RunStatus = "FINISHED"
+    done: bool = False
+    text: str = ""
+
+    @property
+    def content(self) -> RunContent:
+        """What is written to the run."""
+        return RunContent(self.params, [MetricPoint(*metric) for metric in self.metrics], self.tags)
+
+
+class Outbox:
+    """The operations of one study's run and the runs below it that the store hasn't got yet.
+
+    One thread puts operations in; what is put is on disk when the call returns. Another, of the outbox's own, sends
+    them. Only whoever holds the study's lease may have one.
+    """
+
+    def __init__(self, folder: Path, study_run_id: str) -> None:
+        self._journal = folder / f"outbox-{study_run_id}.jsonl"
+        self._position = self._journal.with_suffix(".position")
+        self._refused = folder / f"refused-{study_run_id}.jsonl"
+        self._run_ids: dict[str, str] = {}
+        self._ended_elsewhere: dict[str, bool] = {}
+        self._created: dict[str, int] = {}
+        self._refusals: list[str] = []
+        self._crash: BaseException | None = None
+        self._closing = False
+        self._changed = threading.Condition()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = self._journal.open("ab")
+        self._size = self._leftover = self._drop_torn_line()
+        self._sent = min(self._read_position(), self._size)
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self._thread.start()
+
+    def _drop_torn_line(self) -> int:
+        """Cut off what was being written when the process died, which nobody was told of; return the size."""
+        with self._journal.open("rb") as journal:
+            whole = journal.read().rfind(b"\n") + 1
+        self._file.truncate(whole)
+        return whole
+
+    def _read_position(self) -> int:
+        try:
+            return int(self._position.read_text())
+        except (OSError, ValueError):
+            return 0
+
+    @property
+    def waiting(self) -> int:
+        """How many operations haven't been sent."""
+        with self._journal.open("rb") as journal:
+            journal.seek(self._sent)
+            return journal.read().count(b"\n")
+
+    def create(self, name: str, run_tags: Mapping[str, str], parent: str) -> str:
+        """Create a run below another one, and return what it is called by here."""
+        writer = WRITER + uuid.uuid4().hex
+        session = current_session()
+        session.live_runs.add(writer)
+        self._put("create", writer, experiment_id=session.experiment_id, name=name, tags=run_tags, parent=parent)
+        return writer
+
+    def reopen(self, run: str, run_tags: Mapping[str, str]) -> None:
+        """Take up a run that was begun, with these tags."""
+        current_session().live_runs.add(run)
+        self._put("reopen", run, tags=run_tags)
+
+    def write(self, run: str, content: RunContent) -> None:
+        """Write to a run."""
+        self._put("write", run, **_fields(content))
+
+    def keep_text(self, run: str, text: str, artifact_file: str) -> None:
+        """Keep a text with a run, as a file of this name."""
+        self._put("text", run, name=artifact_file, text=text)
+
+    def end(self, run: str, content: RunContent, status: RunStatus, *, done: bool) -> None:
+        """Write the last of a run, then its status, then, if `done`, that it is done."""
+        self._put("end", run, status=status, done=done, **_fields(content))
+        current_session().live_runs.discard(run)
+
+    def end_live(self, status: RunStatus) -> None:
+        """End every run that was begun or taken up here and hasn't been ended."""
+        for run in sorted(current_session().live_runs):
+            self.end(run, RunContent(), status, done=False)
+
+    def _put(self, kind: str, run: str, **fields: object) -> None:
+        operation = Operation.model_validate({"kind": kind, "run": run, "time": time.time_ns() // 1_000_000, **fields})
+        line = operation.model_dump_json(exclude_defaults=True).encode() + b"\n"
+        try:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise TrackingError(f"{self._journal} can't be written: {error.strerror}; make room there") from error
+        with self._changed:
+            self._size += len(line)
+            self._changed.notify_all()
+
+    def drain(self, limit: float) -> None:
+        """Wait until everything is sent; raise StoreUnreachableError if nothing could be for `limit` seconds."""
+        with self._changed:
+            while self._sent < self._size and self._crash is None:
+                sent = self._sent
+                if not self._changed.wait_for(lambda: self._sent > sent or self._crash is not None, limit):  # noqa: B023
+                    break
+        if self._crash is not None:
+            raise self._crash
+        if self._sent < self._size:
+            store = without_password(current_session().tracking_uri)
+            raise StoreUnreachableError(
+                f"the tracking store {store} doesn't answer; {self.waiting} records of the study wait in "
+                f"{self._journal}: give the same command again, or `assay sync`, when it is back"
+            )
+
+    def close(self, limit: float) -> None:
+        """Wait as `drain` does, then give up the journal; raise TrackingError if the store refused something."""
+        try:
+            self.drain(limit)
+            self._delete_duplicates()
+        finally:
+            with self._changed:
+                self._closing = True
+                self._changed.notify_all()
+            self._thread.join(limit)
+        if self._refusals:
+            raise TrackingError(
+                f"the tracking store refused {len(self._refusals)} records of the study, which are kept in "
+                f"{self._refused}; the first: {self._refusals[0]}"
+            )
+
+    def _run(self) -> None:
+        try:
+            while True:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._sent < self._size or self._closing)
+                    if self._closing:
+                        break
+                with current_session().client.hurried(ATTEMPT):
+                    self._send_next()
+        except BaseException as error:  # noqa: BLE001  the thread's boundary: `drain` raises it in the driver
+            with self._changed:
+                self._crash = error
+                self._changed.notify_all()
+        finally:
+            self._file.close()
+            if self._sent >= self._size:
+                self._journal.unlink(missing_ok=True)
+                self._position.unlink(missing_ok=True)
+
+    def _send_next(self) -> None:
+        with self._journal.open("rb") as journal:
+            journal.seek(self._sent)
+            line = journal.readline()
+        try:
+            self._send(Operation.model_validate_json(line), is_leftover=self._sent < self._leftover)
+        except StoreUnreachableError:
+            return  # until it answers, or nobody waits for it any more
+        except (MlflowException, RequestException, TrackingError, OSError) as error:
+            self._refuse(line, error)
+        with self._changed:
+            self._sent += len(line)
+            self._position.write_text(str(self._sent))
+            self._changed.notify_all()
+
+    def _refuse(self, line: bytes, error: Exception) -> None:
+        self._refusals.append(one_line(error))
+        _log.warning("the tracking store refused a record: %s", self._refusals[-1])
+        with self._refused.open("ab") as refused:
+            refused.write(line)
+
+    def _send(self, operation: Operation, *, is_leftover: bool) -> None:
+        if operation.kind == "create":
+            self._create(operation, is_leftover=is_leftover)
+            return
+        run_id = self._run_id(operation.run)
+        if is_leftover and self._is_done(run_id):
+            return  # somebody else went on with it, or it was sent before
+        if operation.kind == "reopen":
+            runs.reopen_run(run_id)
+            runs.write_run(run_id, operation.content, operation.time)
+        elif operation.kind == "write":
+            runs.write_run(run_id, operation.content, operation.time)
+        elif operation.kind == "text":
+            runs.log_text(run_id, operation.text, operation.name)
+        elif operation.done:
+            runs.complete_run(run_id, operation.content, operation.status, operation.time)
+        else:
+            runs.write_run(run_id, operation.content, operation.time)
+            runs.end_run(run_id, operation.status, operation.time)
+
+    def _create(self, operation: Operation, *, is_leftover: bool) -> None:
+        writer = operation.run.removeprefix(WRITER)
+        run = current_session().client.create_run(
+            operation.experiment_id,
+            operation.name,
+            {tags.WRITER: writer, **operation.tags, tags.PARENT_RUN: self._run_id(operation.parent)},
+            operation.time,
+            seek=is_leftover,
+        )
+        self._run_ids[operation.run] = run.info.run_id
+        self._created[run.info.run_id] = operation.time
+
+    def _run_id(self, run: str) -> str:
+        """Return a run's id in the store. Raises TrackingError for a writer whose run isn't there."""
+        if not run.startswith(WRITER):
+            return run
+        if run not in self._run_ids:
+            found = queries.find_runs({tags.WRITER: run.removeprefix(WRITER)})
+            if not found:
+                raise TrackingError(f"the run of {run} is gone from the store")
+            self._run_ids[run] = min(record.run_id for record in found)
+        return self._run_ids[run]
+
+    def _is_done(self, run_id: str) -> bool:
+        if run_id not in self._ended_elsewhere:
+            self._ended_elsewhere[run_id] = queries.get_run(run_id).is_done
+        return self._ended_elsewhere[run_id]
+
+    def _delete_duplicates(self) -> None:
+        """Delete the runs that a server created a second time for one request; a local store never does."""
+        if current_session().tracking_uri.startswith(LOCAL_STORE) or not self._created:
+            return
+        runs.delete_duplicates(set(self._created), min(self._created.values()))
+
+
+def _fields(content: RunContent) -> dict[str, object]:
+    metrics = [(metric.name, metric.value, metric.step) for metric in content.metrics]
+    return {"params": dict(content.params), "metrics": metrics, "tags": dict(content.tags)}

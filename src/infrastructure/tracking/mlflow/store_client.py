@@ -1,0 +1,127 @@
+"""MLflow's client for stores that aren't always there: calls are made again until the store answers or time is up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
+from requests.exceptions import ChunkedEncodingError, HTTPError, RequestException, RetryError, Timeout
+from requests.exceptions import ConnectionError as RequestsConnectionError
+
+from infrastructure.errors import StoreUnreachableError, one_line
+from infrastructure.naming import tags
+from infrastructure.tracking.mlflow.addresses import without_password
+
+TEMPORARY: Final = frozenset(
+    {"TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
+)
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+"""Seconds between two attempts; each pause is twice as long as the one before."""
+
+
+class StoreClient:
+    """Has the methods of `MlflowClient`; each is tried for `patience` seconds, and then raises StoreUnreachableError.
+
+    A run is created once, however often the call has to be made: one that an earlier attempt left behind is found by
+    its tag `code.writer`. All other calls that Assay makes may be repeated without harm.
+    """
+
+    def __init__(self, tracking_uri: str, patience: float) -> None:
+        self.tracking_uri = tracking_uri
+        self._patience = patience
+        self._of_thread = threading.local()
+        self._client = MlflowClient(tracking_uri)
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds this thread tries a call."""
+        patience: float = getattr(self._of_thread, "patience", self._patience)
+        return patience
+
+    @contextmanager
+    def hurried(self, patience: float) -> Iterator[None]:
+        """Try the calls of this thread for another number of seconds while the context lasts."""
+        self._of_thread.patience = patience
+        try:
+            yield
+        finally:
+            del self._of_thread.patience
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Return a method of MLflow's client, made patient."""
+        method = getattr(self._client, name)
+
+        def call(*arguments: object, **keywords: object) -> Any:  # noqa: ANN401  whatever the method returns
+            return self.attempt(lambda _: method(*arguments, **keywords))
+
+        return call
+
+    def create_run(
+        self, experiment_id: str, run_name: str, run_tags: Mapping[str, str], start_time: int, *, seek: bool = False
+    ) -> Run:
+        """Create the run of this writer, or return it if an attempt before has; with `seek` the first looks too.
+
+        `start_time` is in milliseconds since 1970.
+        """
+
+        def create(attempt: int) -> Run:
+            if attempt or seek:
+                found = self._client.search_runs([experiment_id], f"tags.`{tags.WRITER}` = '{run_tags[tags.WRITER]}'")
+                if found:
+                    return min(found, key=lambda run: str(run.info.run_id))
+            return self._client.create_run(experiment_id, start_time, dict(run_tags), run_name)
+
+        run: Run = self.attempt(create)
+        return run
+
+    def download_artifacts(self, run_id: str, path: str, folder: str) -> str:
+        """Fetch an artifact that is known to be there; MLflow says of every fault on the way that it isn't."""
+
+        def fetch(_: int) -> str:
+            try:
+                return str(self._client.download_artifacts(run_id, path, folder))
+            except MlflowException as error:
+                if self.tracking_uri.startswith("http"):
+                    raise MlflowException(error.message, TEMPORARILY_UNAVAILABLE) from error
+                raise
+
+        found: str = self.attempt(fetch)
+        return found
+
+    def attempt(self, call: Callable[[int], Any]) -> Any:  # noqa: ANN401
+        """Make a call until it succeeds or patience is over; it is told how often it was made before."""
+        patience = self.patience
+        deadline, pause, attempt = time.monotonic() + patience, FIRST_PAUSE, 0
+        while True:
+            try:
+                return call(attempt)
+            except (MlflowException, RequestException) as error:
+                if not is_temporary(error):
+                    raise
+                if time.monotonic() + pause > deadline:
+                    raise unreachable(self.tracking_uri, error, patience) from error
+            time.sleep(pause)
+            pause, attempt = min(2 * pause, LONGEST_PAUSE), attempt + 1
+
+
+def is_temporary(error: MlflowException | RequestException) -> bool:
+    """Tell whether the same call may succeed later: the store is away, busy or has failed inside."""
+    if isinstance(error, MlflowException):
+        return error.error_code in TEMPORARY
+    if isinstance(error, HTTPError) and error.response is not None:
+        return error.response.status_code == 429 or error.response.status_code >= 500
+    return isinstance(error, (RequestsConnectionError, Timeout, RetryError, ChunkedEncodingError))
+
+
+def unreachable(tracking_uri: str, error: Exception, seconds: float) -> StoreUnreachableError:
+    """Return the error that says which store didn't answer, for how long, and why."""
+    shown = without_password(tracking_uri)
+    reason = one_line(error).replace(tracking_uri, shown)
+    return StoreUnreachableError(f"the tracking store {shown} didn't answer for {seconds:g} s: {reason}")

@@ -1,0 +1,252 @@
+"""The tracking store goes away, comes back, is locked, refuses, loses answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infrastructure.errors import StoreUnreachableError, StudyHeldError, TrackingError
+from infrastructure.naming import tags
+from infrastructure.tracking.mlflow import queries
+from infrastructure.tracking.mlflow.outbox import Outbox, journals
+from infrastructure.tracking.mlflow.runs import RunContent
+from infrastructure.tracking.mlflow.session import current_session, set_session
+from infrastructure.tracking.mlflow.setup import setup_mlflow
+from infrastructure.tracking.mlflow.store_client import StoreClient
+from tests.conftest import MakeProject, calls
+from tests.faults.servers import FaultyProxy, Server, running
+from training.hpo.execution.local.sweep import sweep
+from training.hpo.execution.progress import Progress
+from training.hpo.execution.results import StudyResult
+from training.hpo.execution.sync import sync
+from training.hpo.records import TrialRecord
+
+
+@pytest.fixture
+def server(tmp_path: Path, empty_store: Path) -> Iterator[Server]:
+    """Yield an MLflow server that runs."""
+    with running(tmp_path / "server", empty_store) as started:
+        yield started
+
+
+def use(config_dir: Path, address: str, store_timeout: float = 60) -> Path:
+    """Let a project track at an address."""
+    settings = {"tracking_uri": address, "store_timeout": store_timeout}
+    (config_dir / "mlflow.yaml").write_text(json.dumps(settings))
+    return config_dir
+
+
+class AfterTrials(Progress):
+    """Does something after so many trials."""
+
+    def __init__(self, count: int, then: object) -> None:
+        self._count = count
+        self._then = then
+
+    def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
+        """Count a trial."""
+        self._count -= 1
+        if self._count == 0:
+            assert callable(self._then)
+            self._then()
+
+
+def holds_once(study_key_hash: str, trials: int, folds: int = 2) -> None:
+    """Check that the store has each run of a study once, done, and none left RUNNING."""
+    runs = queries.find_runs({tags.STUDY_KEY: study_key_hash})
+    stages = Counter(run.tags[tags.STAGE] for run in runs)
+    assert stages == {tags.STAGE_SWEEP: 1, tags.STAGE_TRIAL: trials, tags.STAGE_FOLD: trials * folds}
+    assert {(run.status, run.is_done) for run in runs} == {("FINISHED", True)}
+    folds_of = Counter(
+        (run.tags[tags.PARENT_RUN], run.tags[tags.FOLD_INDEX])
+        for run in runs
+        if run.tags[tags.STAGE] == tags.STAGE_FOLD
+    )
+    assert set(folds_of.values()) == {1}
+    assert {parent for parent, _ in folds_of} == {
+        run.run_id for run in runs if run.tags[tags.STAGE] == tags.STAGE_TRIAL
+    }
+
+
+def test_a_server_that_is_restarted_is_no_matter(make_project: MakeProject, server: Server) -> None:
+    """A server that is killed in the middle of a sweep and started again gets all of it, once."""
+    config_dir = use(make_project(hpo={"max_trials": 6}), server.address)
+
+    def restart() -> None:
+        server.kill()
+        threading.Timer(float(os.environ.get("AWAY", "3")), server.start).start()
+
+    result = sweep(config_dir, progress=AfterTrials(2, restart))
+    assert [trial.state for trial in result.trials] == ["complete"] * 6
+    assert len(calls(config_dir)) == 12
+    holds_once(result.study_key_hash, 6)
+    assert journals(config_dir.parent / "outputs") == []
+    set_session(None)
+    assert sweep(config_dir).trials == result.trials
+    assert len(calls(config_dir)) == 12
+
+
+@pytest.mark.parametrize("with_sync", [True, False])
+def test_what_was_done_waits_on_disk(make_project: MakeProject, server: Server, *, with_sync: bool) -> None:
+    """A store that doesn't come back ends the command with 75; sync or the next start sends the rest, once."""
+    config_dir = use(make_project(), server.address, store_timeout=1)
+    with pytest.raises(
+        StoreUnreachableError, match=r"records of the study wait in .*: give the same command again, or `assay sync`"
+    ):
+        sweep(config_dir, progress=AfterTrials(1, server.kill))
+    assert len(calls(config_dir)) == 6
+    assert len(journals(config_dir.parent / "outputs")) == 1
+    server.start()
+    set_session(None)
+    use(config_dir, server.address)
+    if with_sync:
+        ((_, count),) = sync(config_dir)
+        assert count > 10
+        setup_mlflow(config_dir=config_dir)
+        holds_once(next(iter(queries.find_runs({tags.STAGE: tags.STAGE_SWEEP}))).tags[tags.STUDY_KEY], 3)
+        assert list(sync(config_dir)) == []
+    result = sweep(config_dir)
+    assert len(calls(config_dir)) == 6
+    holds_once(result.study_key_hash, 3)
+
+
+def sweep_through_faults(make_project: MakeProject, server: Server) -> StudyResult:
+    """Sweep while `FAULTS` answers of the server get lost and the like, then look at the server itself."""
+    wanted = int(os.environ.get("FAULTS", "40"))
+    with FaultyProxy(server.port, share=0.2, seed=4) as proxy:
+        config_dir = use(make_project(hpo={"max_trials": 8}), proxy.address)
+        result = sweep(config_dir)
+        count = 8
+        while proxy.faults < wanted:
+            count += 8
+            result = sweep(config_dir, [f"hpo.max_trials={count}"])
+        print(f"{proxy.faults} faults: {dict(proxy.count)}; {count} trials")
+    setup_mlflow(config_dir=use(config_dir, server.address))
+    return result
+
+
+def test_a_lying_network_makes_no_second_run(make_project: MakeProject, server: Server) -> None:
+    """Lost answers, doubled and late requests, 500 and 429: one run for each identity, and nothing missing."""
+    result = sweep_through_faults(make_project, server)
+    holds_once(result.study_key_hash, len(result.trials))
+    alone = sweep(make_project("alone"), [f"hpo.max_trials={len(result.trials)}"])
+    assert [(trial.params, trial.value) for trial in result.trials] == [(t.params, t.value) for t in alone.trials]
+
+
+def test_without_adoption_it_would_be_noticed(
+    make_project: MakeProject, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The planted bug: runs are created again without looking, and duplicates stay."""
+
+    def create(self: StoreClient, experiment: str, name: str, run_tags: dict[str, str], at: int, **_: bool) -> object:
+        return self.attempt(lambda _: self._client.create_run(experiment, at, dict(run_tags), name))
+
+    monkeypatch.setattr(StoreClient, "create_run", create)
+    monkeypatch.setattr(Outbox, "_delete_duplicates", lambda _: None)
+    result = sweep_through_faults(make_project, server)
+    with pytest.raises(AssertionError, match="Counter"):
+        holds_once(result.study_key_hash, len(result.trials))
+
+
+def test_a_locked_store_is_waited_for(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SQLite store that somebody else locks is waited for; then the command ends with 75 and names the file."""
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+    config_dir = make_project()
+    store = config_dir.parent / "mlflow.db"
+    (config_dir / "mlflow.yaml").write_text(json.dumps({"store_timeout": 1}))
+    other = sqlite3.connect(store, isolation_level=None, check_same_thread=False)
+    with pytest.raises(StoreUnreachableError, match=str(store)) as caught:
+        sweep(config_dir, progress=AfterTrials(1, lambda: other.execute("BEGIN EXCLUSIVE")))
+    assert caught.value.exit_code == 75
+    other.execute("ROLLBACK")
+    result = sweep(config_dir)
+    assert len(calls(config_dir)) == 6
+    holds_once(result.study_key_hash, 3)
+
+
+def test_what_the_store_refuses_is_kept_and_told(make_project: MakeProject) -> None:
+    """A run that somebody deletes for good in the middle doesn't stop the rest; the command ends with the reason."""
+    config_dir = make_project()
+
+    def delete() -> None:
+        (run,) = queries.find_runs({tags.STAGE: tags.STAGE_SWEEP})
+        with sqlite3.connect(config_dir.parent / "mlflow.db", timeout=30) as store:
+            store.execute("UPDATE runs SET lifecycle_stage = 'deleted' WHERE run_uuid = ?", (run.run_id,))
+
+    with pytest.raises(TrackingError, match=r"the tracking store refused 1 records of the study, which are kept in "):
+        sweep(config_dir, progress=AfterTrials(3, delete))
+    (refused,) = (config_dir.parent / "outputs").rglob("refused-*.jsonl")
+    assert json.loads(refused.read_text())["kind"] == "end"
+
+
+def test_a_torn_line_is_dropped(make_project: MakeProject) -> None:
+    """What was being written to the journal when the process died was told to nobody, and is dropped."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    result = sweep(config_dir)
+    folder = config_dir.parent / "outputs" / result.study_key_hash[:16]
+    (folder / f"outbox-{result.run_id}.jsonl").write_bytes(b'{"kind":"write","run":"')
+    assert len(sweep(config_dir).trials) == 1
+    assert journals(config_dir.parent / "outputs") == []
+
+
+def test_leftovers_of_a_run_that_is_done_are_dropped(make_project: MakeProject) -> None:
+    """What another machine has finished since isn't overwritten by what this one had begun."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    result = sweep(config_dir)
+    (trial,) = queries.find_runs({tags.STAGE: tags.STAGE_TRIAL})
+    folder = config_dir.parent / "outputs" / result.study_key_hash[:16]
+    old = {"kind": "end", "run": trial.run_id, "time": 1, "status": "KILLED", "tags": {tags.TRIAL_RECORD: "{}"}}
+    (folder / f"outbox-{result.run_id}.jsonl").write_text(json.dumps(old) + "\n")
+    assert sweep(config_dir).trials == result.trials
+    assert queries.get_run(trial.run_id).status == "FINISHED"
+
+
+def test_the_second_driver_is_told_who_has_the_study(make_project: MakeProject) -> None:
+    """One driver owns a study: a second one ends at once and names the first; when that one dies, it is free."""
+    config_dir = make_project()
+    function = config_dir.parent / "objective.py"
+    function.write_text(function.read_text().replace("    loss =", "    import time; time.sleep(0.5)\n    loss ="))
+    code = f"from training.hpo.execution.local.sweep import sweep; sweep({str(config_dir)!r})"
+    first = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not calls(config_dir):
+        assert first.poll() is None
+        time.sleep(0.05)
+    begun = time.monotonic()
+    with pytest.raises(StudyHeldError, match=rf"is being worked on by process {first.pid} on \S+ since 20"):
+        sweep(config_dir)
+    assert time.monotonic() - begun < 20
+    first.kill()
+    first.wait()
+    result = sweep(config_dir)
+    assert len(result.trials) == 3
+    holds_once(result.study_key_hash, 3)
+
+
+def test_operations_are_durable_when_they_are_put(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a call returns, what it said is in the journal, synced."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    result = sweep(config_dir)
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def counted(file: int) -> None:
+        synced.append(file)
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    monkeypatch.setattr(Outbox, "_run", lambda _: None)
+    outbox = Outbox(config_dir.parent / "outputs" / "by-hand", result.run_id)
+    for count in (1, 2, 3):
+        outbox.write(result.run_id, RunContent(tags={"a": "b"}))
+        assert (outbox.waiting, len(synced)) == (count, count)
+    assert isinstance(current_session().client, StoreClient)
