@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DEMO ?= demo
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check bench format docs lock clean
+.PHONY: demo test check bench chaos fuzz format docs lock clean
 
 demo: $(READY)  ## fine-tune a real backbone: sweep, cross-validation, refit, final training
 	test -d $(DEMO) || $(BIN)/assay init $(DEMO)
@@ -25,6 +25,12 @@ bench: $(READY)  ## what Assay costs beside its peers and limits, measured side 
 	$(BIN)/python benchmarks/resume.py
 	$(BIN)/python benchmarks/find_by_key.py
 	$(BIN)/python benchmarks/diff.py
+
+chaos: $(READY)  ## the fault tests at full size: every kill point, 1,000 faulty answers, a minute without a store
+	KILL_EVERY=1 FAULTS=1000 AWAY=60 $(BIN)/python -m pytest -n 2 tests/faults tests/training/hpo/execution/test_kill_points.py
+
+fuzz: $(READY)  ## 100,000 mutated configurations
+	FUZZ=100000 $(BIN)/python -m pytest -n 2 tests/faults/test_fuzz_configs.py
 
 format: $(READY)  ## mend formatting and what lint can mend
 	$(BIN)/ruff format

@@ -38,7 +38,7 @@ class ConfigError(AssayError):
     exit_code = 2
 
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(printable(problem) for problem in problems)
         super().__init__("\n".join(self.problems))
 
 
@@ -121,6 +121,11 @@ class StoreUnreachableError(TrackingError):
     """The tracking store doesn't answer."""
 
     exit_code = 75
+
+
+def printable(text: str) -> str:
+    """Return a text in one line, without what would steer a terminal: such characters are written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def one_line(error: BaseException) -> str:
