@@ -9,11 +9,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from filelock import FileLock, Timeout
 
 from infrastructure.errors import StudyHeldError
 from infrastructure.storage.files import make_private
+
+PROC: Final = Path("/proc/self")
+ATTEMPTS, PAUSE = 20, 0.05
 
 
 @contextmanager
@@ -36,7 +40,11 @@ def lease(path: Path, what: str) -> Iterator[None]:
 
 
 def _shown(owner_file: Path) -> str:
-    with suppress(OSError, ValueError, KeyError):
-        owner = json.loads(owner_file.read_text())
-        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    """Say who the holder is; one that has the lock for moments may not have written yet who it is."""
+    for _ in range(ATTEMPTS):
+        with suppress(OSError, ValueError, KeyError):
+            owner = json.loads(owner_file.read_text())
+            if owner["host"] != socket.gethostname() or Path(f"/proc/{owner['pid']}").exists() or not PROC.exists():
+                return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+        time.sleep(PAUSE)
     return "another process"

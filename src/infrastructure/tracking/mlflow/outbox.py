@@ -140,7 +140,15 @@ class Outbox:
         for run in sorted(current_session().live_runs):
             self.end(run, RunContent(), status, done=False)
 
+    def fail(self, error: BaseException) -> None:
+        """Let the next call raise this, in the thread that puts operations in."""
+        with self._changed:
+            self._crash = error
+            self._changed.notify_all()
+
     def _put(self, kind: str, run: str, **fields: object) -> None:
+        if self._crash is not None:
+            raise self._crash
         operation = Operation.model_validate({"kind": kind, "run": run, "time": time.time_ns() // 1_000_000, **fields})
         line = operation.model_dump_json(exclude_defaults=True).encode() + b"\n"
         try:
@@ -189,20 +197,22 @@ class Outbox:
         try:
             while True:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._sent < self._size or self._closing)
-                    if self._closing:
+                    self._changed.wait_for(lambda: self._sent < self._size or self._has_ended)
+                    if self._has_ended:
                         break
                 with current_session().client.hurried(ATTEMPT):
                     self._send_next()
         except BaseException as error:  # noqa: BLE001  the thread's boundary: `drain` raises it in the driver
-            with self._changed:
-                self._crash = error
-                self._changed.notify_all()
+            self.fail(error)
         finally:
             self._file.close()
             if self._sent >= self._size:
                 self._journal.unlink(missing_ok=True)
                 self._position.unlink(missing_ok=True)
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._closing or self._crash is not None
 
     def _send_next(self) -> None:
         with self._journal.open("rb") as journal:

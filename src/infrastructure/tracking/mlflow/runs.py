@@ -33,6 +33,8 @@ __all__ = [
     "complete_run",
     "create_run",
     "delete_duplicates",
+    "delete_run",
+    "delete_tag",
     "end_live_runs",
     "end_run",
     "has_artifact",
@@ -40,6 +42,7 @@ __all__ = [
     "log_text",
     "read_text",
     "reopen_run",
+    "set_tag",
     "worker_environment",
     "write_run",
 ]
@@ -111,14 +114,27 @@ def reopen_run(run_id: str) -> Run:
         session.client.update_run(run_id, status="RUNNING")
         run: Run = session.client.get_run(run_id)
         if tags.FAILURE in run.data.tags:
-            _delete_tag(run_id, tags.FAILURE)
+            delete_tag(run_id, tags.FAILURE)
     except MlflowException as error:
         raise RunNotFoundError(f"no run {run_id!r} in {session.tracking_uri}: {error.message}") from error
     session.live_runs.add(run_id)
     return run
 
 
-def _delete_tag(run_id: str, key: str) -> None:
+def set_tag(run_id: str, key: str, value: str) -> None:
+    """Set one tag of a run."""
+    current_session().client.set_tag(run_id, key, value)
+
+
+def delete_run(run_id: str) -> None:
+    """Mark a run as deleted."""
+    session = current_session()
+    session.client.delete_run(run_id)
+    session.live_runs.discard(run_id)
+
+
+def delete_tag(run_id: str, key: str) -> None:
+    """Take a tag off a run, if it has it."""
     try:
         current_session().client.delete_tag(run_id, key)
     except MlflowException as error:

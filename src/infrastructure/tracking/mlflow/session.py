@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from pathlib import Path
+
+import requests
 
 from infrastructure.errors import MlflowNotConfiguredError
 from infrastructure.tracking.mlflow.local_store import store_file
@@ -29,6 +32,16 @@ class StoreSession:
         """The folder of a local store, or None for one that is reached over a network."""
         file = store_file(self.tracking_uri)
         return None if file is None else file.parent
+
+
+def store_time() -> float:
+    """Return what time it is by the clock of the tracking server, in seconds since 1970, to the second.
+
+    Raises StoreUnreachableError if the server doesn't answer.
+    """
+    session = current_session()
+    answer = session.client.attempt(lambda _: requests.get(f"{session.tracking_uri}/health", timeout=30))
+    return parsedate_to_datetime(answer.headers["Date"]).timestamp()
 
 
 class _Current:

@@ -12,7 +12,7 @@ from statistics import fmean, pstdev
 from types import TracebackType
 from typing import Self
 
-from infrastructure.errors import TrackingError
+from infrastructure.errors import StudyHeldError, TrackingError
 from infrastructure.naming import tags
 from infrastructure.naming.differences import Difference, differences
 from infrastructure.naming.run_names import RunLabels, run_name
@@ -30,6 +30,7 @@ from training.execution.mlflow_setup import (
 )
 from training.execution.result import TrainingResult
 from training.hpo.records import FoldRecord, TrialRecord
+from training.hpo.tracking.claims import StudyClaim
 from training.hpo.tracking.context import HpoContext
 from training.hpo.tracking.environments import environment_now, environment_of, environment_tags
 
@@ -64,11 +65,14 @@ class StudyRuns:
     on an error ends as KILLED what still runs.
     """
 
-    def __init__(self, context: HpoContext, run_id: str, outbox: Outbox, *, is_new: bool) -> None:
+    def __init__(
+        self, context: HpoContext, run_id: str, outbox: Outbox, claim: StudyClaim | None, *, is_new: bool
+    ) -> None:
         self.context = context
         self.run_id = run_id
         self.is_new = is_new
         self._outbox = outbox
+        self._claim = claim
         self._kept_texts: set[str] = set()
         self._environment: dict[str, str] = {}
         self.changed_environment: tuple[Difference, ...] = ()
@@ -81,17 +85,23 @@ class StudyRuns:
         What an earlier driver left unsent in the study's folder is sent first.
         """
         found = find_study_run(context.study_key_hash) if context.should_resume else None
-        outbox = None if found is None else Outbox(folder, found.run_id)
-        if outbox is not None:
-            outbox.drain(current_session().client.patience)
+        claim = None
+        if found is not None:
+            outbox, claim = _opened(context, folder, found.run_id)
         run_id, _ = create_training_mlflow_run(
             current_session().experiment_name,
             name,
             tags={**common_tags(context), **_study_tags(context), **_config_tags(context, found), tags.DONE: "false"},
             run_id=found.run_id if found else None,
         )
-        outbox = outbox or Outbox(folder, run_id)
-        study = cls(context, run_id, outbox, is_new=found is None)
+        if found is None:
+            try:
+                outbox, claim = _opened(context, folder, run_id)
+            except StudyHeldError:  # by somebody who created it at the same time
+                runs.end_run(run_id, "KILLED")
+                runs.delete_run(run_id)
+                raise
+        study = cls(context, run_id, outbox, claim, is_new=found is None)
         environment = environment_tags(context.root_dir, study._keep_text)
         if found is None:
             outbox.write(run_id, RunContent(tags=environment))
@@ -107,12 +117,16 @@ class StudyRuns:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            self._outbox.close(current_session().client.patience)
-            return
-        self._outbox.end_live("KILLED")
-        with suppress(TrackingError):  # what can't be sent now waits on disk; the error is what is told
-            self._outbox.close(runs.LAST_SECONDS)
+        try:
+            if error is None:
+                self._outbox.close(current_session().client.patience)
+                return
+            with suppress(TrackingError, StudyHeldError):  # what can't be sent waits on disk; the error is what is told
+                self._outbox.end_live("KILLED")
+                self._outbox.close(runs.LAST_SECONDS)
+        finally:
+            if self._claim is not None:
+                self._claim.release()
 
     def _keep_text(self, text: str, file: str) -> None:
         """Keep a text with the study's run, once."""
@@ -249,6 +263,23 @@ class StudyRuns:
             fold_idx=fold_idx,
         )
         return run_name(self.context.naming, stage, labels)
+
+
+def _opened(context: HpoContext, folder: Path, run_id: str) -> tuple[Outbox, StudyClaim | None]:
+    """Claim the study where it is in a server, and send what an earlier driver left unsent."""
+    claim = None
+    if current_session().tracking_uri.startswith("http"):
+        claim = StudyClaim((context.study_key_hash, context.variant), run_id)
+    try:
+        outbox = Outbox(folder, run_id)
+        if claim is not None:
+            claim.keep(outbox.fail)
+        outbox.drain(current_session().client.patience)
+    except BaseException:
+        if claim is not None:
+            claim.release()
+        raise
+    return outbox, claim
 
 
 @contextmanager
