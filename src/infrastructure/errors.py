@@ -23,7 +23,10 @@ A message is one line for the person who reads it: the rule, the value, what is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
+
+LONGEST: Final = 800
+"""Characters of a problem that are shown."""
 
 
 class AssayError(Exception):
@@ -124,8 +127,9 @@ class StoreUnreachableError(TrackingError):
 
 
 def printable(text: str) -> str:
-    """Return a text in one line, without what would steer a terminal: such characters are written as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    """Return a text in one line, without what would steer a terminal; of a very long one, its beginning and end."""
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST // 2]} … {plain[-LONGEST // 2 :]}"
 
 
 def one_line(error: BaseException) -> str:

@@ -29,6 +29,8 @@ from infrastructure.tracking.mlflow.session import current_session
 _log = logging.getLogger(__name__)
 
 WRITER: Final = "writer:"
+LONGEST_CALL: Final = 60.0
+"""Seconds that one call to a store can take: MLflow waits 20 s for a locked file, 30 s for a server."""
 LOCAL_STORE: Final = "sqlite:"
 ATTEMPT: Final = 5.0
 """For how many seconds the thread tries an operation before it looks whether anybody still waits for it."""
@@ -64,6 +66,10 @@ class Operation(BaseModel):
         return RunContent(self.params, [MetricPoint(*metric) for metric in self.metrics], self.tags)
 
 
+_senders: dict[Path, threading.Thread] = {}
+"""The thread of each journal that this process has sent, the newest."""
+
+
 class Outbox:
     """The operations of one study's run and the runs below it that the store hasn't got yet.
 
@@ -83,11 +89,19 @@ class Outbox:
         self._closing = False
         self._changed = threading.Condition()
         folder.mkdir(parents=True, exist_ok=True)
+        self._await_predecessor()
         self._file = self._journal.open("ab")
         self._size = self._leftover = self._drop_torn_line()
         self._sent = min(self._read_position(), self._size)
-        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self._thread = _senders[self._journal] = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
+
+    def _await_predecessor(self) -> None:
+        """Let a call come to its end that an outbox of this process was in when nobody waited for it any more."""
+        if (before := _senders.get(self._journal)) is not None:
+            before.join(LONGEST_CALL)
+            if before.is_alive():
+                raise TrackingError(f"{self._journal} is still being sent from before; give the command again later")
 
     def _drop_torn_line(self) -> int:
         """Cut off what was being written when the process died, which nobody was told of; return the size."""

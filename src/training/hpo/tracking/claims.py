@@ -92,7 +92,7 @@ class StudyClaim:
                     continue
                 with suppress(ValidationError):
                     claim = Claim.model_validate_json(text)
-                    if now - claim.renewed < LASTS:
+                    if now - claim.renewed < LASTS and not _is_dead(claim):
                         found[name] = claim
         return found
 
@@ -118,6 +118,19 @@ class StudyClaim:
         if self._thread is not None:
             self._thread.join(runs.LAST_SECONDS)
         self._withdraw()
+
+
+def _is_dead(claim: Claim) -> bool:
+    """Tell whether a claim is of this machine and its process is gone, or is this one, which has given it up."""
+    if claim.host != socket.gethostname():
+        return False
+    try:
+        os.kill(claim.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return claim.pid == os.getpid()
 
 
 def _held(claim: Claim) -> StudyHeldError:
