@@ -2,25 +2,36 @@
 
 A task is a function by import path and a JSON payload; what came of it, the function itself writes to files. An
 executor belongs to one thread: `submit`, `wait`, `cancel` and `close` are called by its owner, and the owner's
-`on_report` runs inside `wait`, so that a decision to stop is made before the task goes on.
+`on_report` and `on_retry` run inside `wait`, so that a decision to stop is made before the task goes on.
+
+A task whose process dies is begun again, `max_retries` times. One that is to end (SIGTERM) may save what it has first;
+so does one whose driver is gone.
 """
 
 from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import JsonValue
+
+from infrastructure.errors import one_line
 
 TaskReport = Callable[[int, Mapping[str, float]], None]
 TaskFunction = Callable[[Mapping[str, JsonValue], TaskReport], None]
 OnReport = Callable[[str, int, Mapping[str, float]], bool]
 """Told the task, the step and the metrics; returns whether the task is to stop."""
+OnRetry = Callable[[str, str], None]
+"""Told the task that is begun again, and what its process died of."""
+
+GRACE: Final = 4.0
+"""Seconds that tasks have to save what they have when they are to end."""
 
 
 class TaskStoppedError(Exception):
@@ -35,6 +46,7 @@ class Task:
     function: str
     payload: Mapping[str, JsonValue]
     log_path: Path
+    max_retries: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,22 +61,53 @@ class TaskOutcome:
 class Executor(ABC):
     """Runs up to `capacity` tasks at a time."""
 
-    def __init__(self, capacity: int, on_report: OnReport) -> None:
+    def __init__(self, capacity: int, on_report: OnReport, on_retry: OnRetry) -> None:
         self.capacity = capacity
         self._on_report = on_report
+        self._on_retry = on_retry
+        self._tasks: dict[str, Task] = {}
+        self._deaths: Counter[str] = Counter()
 
     @property
-    @abstractmethod
     def running(self) -> int:
         """How many tasks were submitted and haven't been returned by `wait`."""
+        return len(self._tasks)
 
-    @abstractmethod
     def submit(self, task: Task) -> None:
         """Take a task; call only while `running` is below `capacity`."""
+        self._tasks[task.task_id] = task
+        self._start(task)
+
+    def wait(self) -> list[TaskOutcome]:
+        """Block until at least one task has ended for good, and return those that have; empty if none is running."""
+        ended: list[TaskOutcome] = []
+        while self._tasks and not ended:
+            ended = [self._taken_off(outcome) for outcome in self._wait() if not self._is_begun_again(outcome)]
+        return ended
+
+    def _is_begun_again(self, outcome: TaskOutcome) -> bool:
+        task = self._tasks[outcome.task_id]
+        if outcome.state != "died" or self._deaths[task.task_id] >= task.max_retries:
+            return False
+        self._deaths[task.task_id] += 1
+        self._on_retry(task.task_id, outcome.message)
+        self._start(task)
+        return True
+
+    def _taken_off(self, outcome: TaskOutcome) -> TaskOutcome:
+        del self._tasks[outcome.task_id]
+        deaths = self._deaths.pop(outcome.task_id, 0)
+        if outcome.state == "died" and deaths:
+            return replace(outcome, message=f"{outcome.message} ({deaths + 1} attempts)")
+        return outcome
 
     @abstractmethod
-    def wait(self) -> list[TaskOutcome]:
-        """Block until at least one task has ended, and return those that have; empty if none is running."""
+    def _start(self, task: Task) -> None:
+        """Begin a task."""
+
+    @abstractmethod
+    def _wait(self) -> list[TaskOutcome]:
+        """Block until at least one of the tasks that were begun has ended, and return those that have."""
 
     @abstractmethod
     def cancel(self, task_id: str) -> None:
@@ -72,7 +115,7 @@ class Executor(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End everything that still runs."""
+        """Let everything that still runs save what it has, and end it, within `GRACE` seconds."""
 
     def __enter__(self) -> Self:
         return self
@@ -88,3 +131,9 @@ def load_task_function(path: str) -> TaskFunction:
     module, _, name = path.partition(":")
     function: TaskFunction = getattr(importlib.import_module(module), name)
     return function
+
+
+def failure(error: Exception) -> str:
+    """Return why a task failed, in one line; too little memory is told as such, whoever noticed it."""
+    shortage = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # PyTorch's own
+    return f"out of memory: {one_line(error)}" if shortage else one_line(error)

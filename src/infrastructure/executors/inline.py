@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-from infrastructure.errors import one_line
 from infrastructure.executors.base import (
     Executor,
     OnReport,
+    OnRetry,
     Task,
     TaskOutcome,
     TaskStoppedError,
+    failure,
     load_task_function,
 )
 
@@ -19,26 +20,20 @@ from infrastructure.executors.base import (
 class InlineExecutor(Executor):
     """Runs a task inside `wait`; an error in it is an outcome, but a crash takes this process along."""
 
-    def __init__(self, on_report: OnReport) -> None:
-        super().__init__(1, on_report)
+    def __init__(self, on_report: OnReport, on_retry: OnRetry) -> None:
+        super().__init__(1, on_report, on_retry)
         self._waiting: deque[Task] = deque()
         self._cancelled: list[TaskOutcome] = []
 
-    @property
-    def running(self) -> int:
-        """How many tasks wait to be run."""
-        return len(self._waiting) + len(self._cancelled)
-
-    def submit(self, task: Task) -> None:
-        """Take a task; it begins when `wait` is called."""
+    def _start(self, task: Task) -> None:
         self._waiting.append(task)
 
-    def wait(self) -> list[TaskOutcome]:
+    def _wait(self) -> list[TaskOutcome]:
         """Run the oldest task to its end."""
         if self._cancelled:
             ended, self._cancelled = self._cancelled, []
             return ended
-        return [self._run(self._waiting.popleft())] if self._waiting else []
+        return [self._run(self._waiting.popleft())]
 
     def _run(self, task: Task) -> TaskOutcome:
         def report(step: int, metrics: Mapping[str, float]) -> None:
@@ -50,7 +45,7 @@ class InlineExecutor(Executor):
         except TaskStoppedError:
             return TaskOutcome(task.task_id, "stopped")
         except Exception as error:  # noqa: BLE001  the worker boundary: any error of a task is its outcome
-            return TaskOutcome(task.task_id, "failed", one_line(error))
+            return TaskOutcome(task.task_id, "failed", failure(error))
         return TaskOutcome(task.task_id, "done")
 
     def cancel(self, task_id: str) -> None:
@@ -63,3 +58,4 @@ class InlineExecutor(Executor):
         """Drop what hasn't begun."""
         self._waiting.clear()
         self._cancelled.clear()
+        self._tasks.clear()

@@ -8,11 +8,13 @@ import sys
 import textwrap
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from infrastructure.executors.base import Executor, OnReport, Task, TaskOutcome
+from infrastructure.executors.base import Executor, OnReport, OnRetry, Task, TaskOutcome
 from infrastructure.executors.inline import InlineExecutor
 from infrastructure.executors.local import LocalExecutor
 
@@ -22,6 +24,10 @@ WORK = "tests.infrastructure.executors.tasks:work"
 def never(task_id: str, step: int, metrics: object) -> bool:
     """Stop nothing."""
     return False
+
+
+def unheard(task_id: str, cause: str) -> None:
+    """Take no notice of a task that is begun again."""
 
 
 def drain(executor: Executor) -> dict[str, TaskOutcome]:
@@ -34,11 +40,26 @@ def drain(executor: Executor) -> dict[str, TaskOutcome]:
     return outcomes
 
 
+@pytest.fixture
+def small_cgroup() -> Iterator[Path]:
+    """Yield a control group of 64 MB; only root on Linux can make one."""
+    root = Path("/sys/fs/cgroup")
+    group = root / ("memory" if (root / "memory").is_dir() else "") / f"assay-test-{os.getpid()}"
+    limit = "memory.limit_in_bytes" if (root / "memory").is_dir() else "memory.max"
+    try:
+        group.mkdir()
+        (group / limit).write_text(str(64 << 20))
+    except OSError as error:
+        pytest.skip(f"no control group with a limit of memory can be made here: {error}")
+    yield group
+    group.rmdir()
+
+
 class ExecutorContract(ABC):
     """What every executor does; a subclass makes one."""
 
     @abstractmethod
-    def make(self, on_report: OnReport) -> Executor:
+    def make(self, on_report: OnReport, on_retry: OnRetry = unheard) -> Executor:
         """Return an executor."""
 
     def task(self, tmp_path: Path, task_id: str = "a", **payload: object) -> Task:
@@ -73,6 +94,12 @@ class ExecutorContract(ABC):
         assert heard == [("a", 1, {"value": 0.5}), ("a", 2, {"value": 1.0})]
         assert not (tmp_path / "out").exists()
 
+    def test_too_little_memory_is_told_as_such(self, tmp_path: Path) -> None:
+        """A task that asks for more memory than there is has failed of that, and isn't tried again."""
+        with self.make(never) as executor:
+            executor.submit(replace(self.task(tmp_path, hog=True), max_retries=2))
+            assert drain(executor)["a"] == TaskOutcome("a", "failed", "out of memory: MemoryError")
+
     def test_waiting_for_nothing(self) -> None:
         """With nothing submitted, wait returns at once."""
         with self.make(never) as executor:
@@ -91,16 +118,16 @@ class ExecutorContract(ABC):
 class TestInlineExecutor(ExecutorContract):
     """The plainest executor."""
 
-    def make(self, on_report: OnReport) -> Executor:
-        return InlineExecutor(on_report)
+    def make(self, on_report: OnReport, on_retry: OnRetry = unheard) -> Executor:
+        return InlineExecutor(on_report, on_retry)
 
 
 class TestLocalExecutor(ExecutorContract):
     """Real processes."""
 
-    def make(self, on_report: OnReport) -> Executor:
+    def make(self, on_report: OnReport, on_retry: OnRetry = unheard) -> Executor:
         environment = {**os.environ, "COLOUR": "blue", "PYTHONPATH": os.pathsep.join(sys.path)}
-        return LocalExecutor(2, on_report, environment)
+        return LocalExecutor(2, on_report, on_retry, environment)
 
     def test_tasks_run_at_the_same_time(self, tmp_path: Path) -> None:
         """Two sleeping tasks take the time of one."""
@@ -122,6 +149,79 @@ class TestLocalExecutor(ExecutorContract):
             assert "SIGKILL" in outcome.message
             executor.submit(self.task(tmp_path, "b"))
             assert drain(executor)["b"].state == "done"
+
+    @pytest.mark.parametrize(("dies", "state"), [(2, "done"), (3, "died")])
+    def test_task_that_dies_is_begun_again(self, tmp_path: Path, dies: int, state: str) -> None:
+        """A task is begun again as often as it may be; each death is told with its cause, the last one as outcome."""
+        told: list[tuple[str, str]] = []
+        lives = tmp_path / "lives"
+        with self.make(never, lambda *death: told.append(death)) as executor:
+            executor.submit(replace(self.task(tmp_path, dies=dies, lives=str(lives)), max_retries=2))
+            outcome = drain(executor)["a"]
+        assert outcome.state == state
+        assert outcome.message == ("" if state == "done" else "the process was ended by SIGSEGV (3 attempts)")
+        assert told == [("a", "the process was ended by SIGSEGV")] * 2
+        assert lives.read_text() == "xxx"
+
+    def test_system_without_memory_is_told_as_such(self, tmp_path: Path, small_cgroup: Path) -> None:
+        """A process that Linux killed because memory was short is told as that, not as a SIGKILL from nowhere."""
+        with self.make(never) as executor:
+            executor.submit(self.task(tmp_path, cgroup=str(small_cgroup)))
+            outcome = drain(executor)["a"]
+        assert outcome.state == "died"
+        assert outcome.message.startswith("the system was out of memory and killed the process; let it need less")
+
+    def test_close_lets_tasks_save(self, tmp_path: Path) -> None:
+        """A task that is told to end saves what it has, its report answered or not; one that doesn't listen ends."""
+        asked: list[int] = []
+
+        def interrupted(task_id: str, step: int, metrics: object) -> bool:
+            asked.append(step)
+            if step == 3:
+                raise KeyboardInterrupt
+            return False
+
+        executor = self.make(interrupted)
+        executor.submit(self.task(tmp_path, "a", save=str(tmp_path / "saved")))
+        executor.submit(self.task(tmp_path, "b", sleep=60))
+        with pytest.raises(KeyboardInterrupt):
+            executor.wait()
+        executor.close()
+        assert (tmp_path / "saved").read_text() == "saved"
+        assert executor.running == 0
+
+    @pytest.mark.parametrize("saves", [True, False])
+    def test_task_ends_with_its_driver(self, tmp_path: Path, saves: bool) -> None:
+        """When the driver is killed its tasks don't run on: one that can saves what it has, another ends at once."""
+        payload = {"save": str(tmp_path / "saved")} if saves else {"file": str(tmp_path / "begun"), "sleep": 60}
+        script = tmp_path / "script.py"
+        script.write_text(
+            textwrap.dedent(
+                f"""
+                import os
+                from pathlib import Path
+                from infrastructure.executors.base import Task
+                from infrastructure.executors.local import LocalExecutor
+                with LocalExecutor(1, lambda *_: False, lambda *_: None, dict(os.environ)) as executor:
+                    executor.submit(Task("a", "{WORK}", {payload!r}, Path("{tmp_path}/log")))
+                    print(*(worker.process.pid for worker in executor._workers.values()), flush=True)
+                    executor.wait()
+                """
+            )
+        )
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        with subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.PIPE) as driver:
+            assert driver.stdout is not None
+            worker = Path("/proc", driver.stdout.readline().decode().strip())
+            while saves and not (tmp_path / "saved.begun").exists():
+                time.sleep(0.05)
+            assert worker.exists()
+            driver.kill()
+        deadline = time.monotonic() + 20
+        while worker.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert (tmp_path / "saved").exists() == saves
 
     def test_environment_is_the_given_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A task sees the executor's environment and nothing that was set elsewhere."""
@@ -149,7 +249,7 @@ class TestLocalExecutor(ExecutorContract):
                 from infrastructure.executors.base import Task
                 from infrastructure.executors.local import LocalExecutor
                 print("once")
-                with LocalExecutor(1, lambda *_: False, dict(os.environ)) as executor:
+                with LocalExecutor(1, lambda *_: False, lambda *_: None, dict(os.environ)) as executor:
                     executor.submit(Task("a", "{WORK}", {{}}, Path("{tmp_path}/log")))
                     print(executor.wait()[0].state)
                 """
