@@ -95,8 +95,12 @@ OUTSIDE_IDENTITY = {
     (train.TransformersTrain, "device"),
     (train.SklearnTrain, "trusted_types"),
     (train.FunctionTrain, "predict"),
-    *((model, name) for model in list(EXAMPLES)[-4:] for name in ("metrics", "threads", "final")),
-} - {(train.TransformersParams, name) for name in ("metrics", "threads", "final")}
+    *(
+        (model, name)
+        for model in (train.TransformersTrain, train.SklearnTrain, train.FunctionTrain)
+        for name in ("metrics", "threads", "max_retries", "checkpoint_interval", "final")
+    ),
+}
 
 
 @dataclass(frozen=True)

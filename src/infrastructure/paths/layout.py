@@ -24,8 +24,13 @@ class TaskPaths:
 
     @property
     def work(self) -> Path:
-        """The trainer's own folder, for checkpoints and the like."""
+        """The trainer's own folder."""
         return self.folder / "work"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What the training goes on from when it was cut short."""
+        return self.folder / "checkpoints"
 
     @property
     def model(self) -> Path:

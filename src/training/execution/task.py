@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Self
@@ -23,6 +22,7 @@ from infrastructure.paths.layout import TaskPaths
 from infrastructure.storage.files import write_bytes_atomic
 from training.data.datasets import Dataset, load_dataset
 from training.data.folds import fold_frames, read_folds
+from training.execution.checkpoints import TaskCheckpoints
 from training.execution.result import TrainingResult
 from training.trainers.backbones import resolve_backbone
 from training.trainers.base import FitRequest
@@ -64,7 +64,8 @@ class TrainingTask(BaseModel):
 
     def as_task(self) -> Task:
         """Return the task for an executor."""
-        return Task(self.task_id, RUN_FUNCTION, self.model_dump(mode="json"), self.paths.log)
+        payload = self.model_dump(mode="json")
+        return Task(self.task_id, RUN_FUNCTION, payload, self.paths.log, self.train.max_retries)
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, JsonValue]) -> Self:
@@ -76,8 +77,20 @@ def run_training_task(payload: Mapping[str, JsonValue], report: TaskReport) -> N
     """Train as the payload says, and write the result file; runs in a worker process."""
     task = TrainingTask.from_payload(payload)
     sys.path.insert(0, str(task.root_dir))  # the user's own estimators and functions
-    started = time.monotonic()
-    curve: dict[int, dict[str, float]] = {}
+    with TaskCheckpoints(task.paths.checkpoints, task.key_hash, task.train.checkpoint_interval) as checkpoints:
+        try:
+            result = _train(task, checkpoints, report)
+        except Exception:  # it failed or was stopped, and isn't gone on with
+            checkpoints.delete()
+            raise
+        result.write(task.paths.result)
+        checkpoints.delete()
+
+
+def _train(task: TrainingTask, checkpoints: TaskCheckpoints, report: TaskReport) -> TrainingResult:
+    curve = checkpoints.done.curve
+    for step, metrics in sorted(curve.items()):
+        report(step, metrics)  # of before it was cut short; a driver that has heard it takes no notice
 
     def keep_and_report(step: int, metrics: Mapping[str, float]) -> None:
         if isinstance(step, bool) or not isinstance(step, int) or step < 0:
@@ -85,20 +98,19 @@ def run_training_task(payload: Mapping[str, JsonValue], report: TaskReport) -> N
         curve[step] = _checked(metrics)
         report(step, curve[step])
 
-    request = _request(task)
+    request = _request(task, checkpoints)
     with threadpool_limits(task.train.threads):
         fitted = load_trainer(task.train.trainer).fit(request, keep_and_report)
     if request.model_dir is not None:
         _write_example(task, request.model_dir, request.train)
-    result = TrainingResult(
+    return TrainingResult(
         key_hash=task.key_hash,
         valid=_checked(fitted.valid),
         test=_checked(fitted.test),
         curve=curve,
-        seconds=time.monotonic() - started,
+        seconds=checkpoints.seconds,
         device=fitted.device,
     )
-    result.write(task.paths.result)
 
 
 def _checked(metrics: Mapping[str, float]) -> dict[str, float]:
@@ -114,7 +126,7 @@ def _checked(metrics: Mapping[str, float]) -> dict[str, float]:
     return plain
 
 
-def _request(task: TrainingTask) -> FitRequest:
+def _request(task: TrainingTask, checkpoints: TaskCheckpoints) -> FitRequest:
     dataset = load_dataset(task.data, task.root_dir)
     train, valid, test = _frames(task, dataset)
     task.paths.work.mkdir(parents=True, exist_ok=True)
@@ -131,6 +143,7 @@ def _request(task: TrainingTask) -> FitRequest:
         test=test,
         seed=task.train.seed,
         output_dir=task.paths.work,
+        checkpoints=checkpoints,
         model_dir=task.paths.model if task.fold_idx is None else None,
     )
 

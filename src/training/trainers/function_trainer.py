@@ -22,9 +22,9 @@ TEST_PREFIX = "test_"
 class FunctionTrainer:
     """Calls `module:callable` with those of its arguments that it names.
 
-    They are `params`, `train`, `valid`, `test`, `report`, `seed`, `output_dir` and `model_dir`, all given to a
-    function with `**kwargs`. It returns metrics of `valid` by name, and those of `test` with `test_` before the name.
-    Python's and NumPy's global generators are seeded before it is called.
+    They are `params`, `train`, `valid`, `test`, `report`, `seed`, `checkpoints`, `output_dir` and `model_dir`, all
+    given to a function with `**kwargs`. It returns metrics of `valid` by name, and those of `test` with `test_` before
+    the name. Python's and NumPy's global generators are seeded before it is called.
     """
 
     def fit(self, request: FitRequest, report: Report) -> FitResult:
@@ -65,6 +65,7 @@ def _arguments(
         "test": request.test,
         "report": report,
         "seed": request.seed,
+        "checkpoints": request.checkpoints,
         "output_dir": request.output_dir,
         "model_dir": request.model_dir,
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,6 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -37,6 +36,7 @@ from infrastructure.errors import ConfigError, DataError
 from infrastructure.storage.files import write_json_atomic
 from training.trainers.backbones import resolve_backbone
 from training.trainers.base import FitRequest, FitResult, Report
+from training.trainers.transformers_checkpoints import CheckpointingTrainer
 from training.trainers.transformers_heads import IGNORED, Feature, Head, TextHead, TokenHead, Window, balanced_weights
 
 DESCRIPTION_FILE = "assay_model.json"
@@ -86,7 +86,7 @@ class TransformersTrainer:
                 model.config.pad_token_id = tokenizer.pad_token_id
             evaluation = _Evaluation(head, tokenizer, params.per_device_eval_batch_size, request.metrics)
             watcher = _Watcher(evaluation, request.valid, request.objective, params.early_stopping_patience, report)
-            _train(model, head, request, params, watcher if request.valid is not None else None)
+            _train(model, head, request, params, watcher)
             watcher.restore_best(model)
             if request.model_dir is not None:
                 _save(model, tokenizer, request.data, params, request.model_dir)
@@ -213,7 +213,10 @@ class _Evaluation:
 
 @dataclass
 class _Watcher(TrainerCallback):  # type: ignore[misc]  # transformers is untyped
-    """Evaluates after each epoch, reports, keeps the best weights in memory, and stops when patience is over."""
+    """Evaluates after each epoch, reports, keeps the best weights in memory, and stops when patience is over.
+
+    Without rows to evaluate on it does nothing.
+    """
 
     evaluation: _Evaluation
     frame: pd.DataFrame | None
@@ -236,7 +239,8 @@ class _Watcher(TrainerCallback):  # type: ignore[misc]  # transformers is untype
         **_: object,
     ) -> TrainerControl:
         """Evaluate, report, and decide whether to go on."""
-        assert self.frame is not None
+        if self.frame is None:
+            return control
         if self._windows is None:
             self._windows = self.evaluation.head.windows(self.frame)
         self._epoch += 1
@@ -248,6 +252,21 @@ class _Watcher(TrainerCallback):  # type: ignore[misc]  # transformers is untype
             control.should_training_stop = self._epoch - self._best_epoch >= self.patience
         self.report(self._epoch, self.metrics)
         return control
+
+    def saved(self) -> tuple[dict[str, JsonValue], dict[str, torch.Tensor]]:
+        """Return what has been seen so far."""
+        state: dict[str, JsonValue] = {
+            "epoch": self._epoch,
+            "metrics": dict(self.metrics),
+            "best_epoch": self._best_epoch,
+            "best": dict(self._best),
+        }
+        return state, self._best_state
+
+    def restore(self, state: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take up what had been seen."""
+        self._epoch, self.metrics = state["epoch"], state["metrics"]
+        self._best_epoch, self._best, self._best_state = state["best_epoch"], state["best"], dict(tensors)
 
     def restore_best(self, model: PreTrainedModel) -> None:
         """Give the model the weights of the best epoch, if they were kept."""
@@ -264,25 +283,27 @@ class _Watcher(TrainerCallback):  # type: ignore[misc]  # transformers is untype
 
 
 def _train(
-    model: PreTrainedModel, head: Head, request: FitRequest, params: TransformersParams, watcher: _Watcher | None
+    model: PreTrainedModel, head: Head, request: FitRequest, params: TransformersParams, watcher: _Watcher
 ) -> None:
     assert isinstance(request.config, TransformersTrain)
     assert request.train is not None
     features = head.training_features(request.train)
     if not features:
         raise DataError("the training texts have no tokens at all; at least one is needed to learn from")
-    trainer = Trainer(
+    trainer = CheckpointingTrainer(
+        request.checkpoints,
+        watcher,
         model=model,
         args=_arguments(request, params),
         train_dataset=features,
         data_collator=head.collator(),
         compute_loss_func=_weighted_loss(features, len(head.names), params) if params.class_weights else None,
-        callbacks=[watcher] if watcher is not None else [],
+        callbacks=[watcher],
     )
     if params.class_weights:
         trainer.loss_is_scaled_for_ga = False
     trainer.remove_callback(PrinterCallback)
-    trainer.train()
+    trainer.train_on()
 
 
 def _arguments(request: FitRequest, params: TransformersParams) -> TrainingArguments:

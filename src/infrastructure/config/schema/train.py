@@ -24,12 +24,16 @@ class FinalTraining(ConfigModel):
 class _Train(ConfigModel):
     """What every trainer is given.
 
-    `metrics` are computed beside the objective. `threads` is the number of threads of one fold.
+    `metrics` are computed beside the objective. `threads` is the number of threads of one fold. A training whose
+    process dies is begun again, `max_retries` times, from its newest checkpoint if it has one: trainers that can go on
+    in the middle save one every `checkpoint_interval` seconds, and when they are interrupted.
     """
 
     metrics: Annotated[tuple[str, ...], NOT_IDENTITY, Field(strict=False)] = ()
     seed: int = Field(default=0, ge=0, lt=2**32)
     threads: Annotated[int, NOT_IDENTITY] = Field(default=1, ge=1)
+    max_retries: Annotated[int, NOT_IDENTITY] = Field(default=2, ge=0)
+    checkpoint_interval: Annotated[float, NOT_IDENTITY] = Field(default=600.0, ge=0)
     final: Annotated[FinalTraining, NOT_IDENTITY] = FinalTraining()
 
 

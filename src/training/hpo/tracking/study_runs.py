@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from math import isfinite
@@ -203,6 +203,11 @@ class StudyRuns:
         kept = tags.split_long(tags.FOLD_RECORD, record.model_dump_json())
         content = training_content(result, trial.record.params, kept)
         self._outbox.end(trial.fold_run_ids[fold_idx], content, "FINISHED", done=True)
+
+    def note_deaths(self, trial: TrialRun, fold_idx: int, causes: Sequence[str]) -> None:
+        """Keep with a fold's run what the processes died of that were to do it."""
+        content = RunContent(tags={tags.DEATHS: "; ".join(causes)[-tags.CHUNK :]})
+        self._outbox.write(trial.fold_run_ids[fold_idx], content)
 
     def end_fold(self, trial: TrialRun, fold_idx: int, reason: str, status: RunStatus) -> None:
         """End a fold's run that came to nothing: pruned, failed or interrupted."""

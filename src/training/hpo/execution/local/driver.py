@@ -7,6 +7,7 @@ proposed, so what is proposed depends on what had finished by then.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,12 +33,13 @@ FAILURES_IN_A_ROW: Final = 3
 
 @dataclass
 class _ActiveTrial:
-    """A trial at work: its folds that wait, that run, and that are done."""
+    """A trial at work: its folds that wait, that run, and that are done, and what their processes died of."""
 
     run: TrialRun
     waiting: deque[int]
     running: set[int] = field(default_factory=set)
     folds: dict[int, FoldRecord] = field(default_factory=dict)
+    deaths: dict[int, list[str]] = field(default_factory=dict)
 
     @property
     def number(self) -> int:
@@ -191,6 +193,14 @@ class StudyDriver:
         active.folds[fold_idx] = FoldRecord(curve=curve, pruner_state=self._optuna.pruner_state(number, fold_idx))
         return stop and number not in self._spared
 
+    def note_retry(self, task_id: str, cause: str) -> None:
+        """Take in that the process of a fold died and the fold is begun again, and keep the cause with its run."""
+        number, fold_idx = _numbers(task_id)
+        active = self._active[number]
+        active.deaths.setdefault(fold_idx, []).append(cause)
+        self._runs.note_deaths(active.run, fold_idx, active.deaths[fold_idx])
+        self._progress.message(f"trial {number} fold {fold_idx}: {cause}; it is begun again")
+
     def _fill(self, executor: Executor, limits: Limits) -> None:
         while executor.running < executor.capacity:
             active = next((trial for trial in self._active.values() if trial.waiting), None)
@@ -332,8 +342,10 @@ class StudyDriver:
     def _end(self, executor: Executor, active: _ActiveTrial, fold_idx: int | None, state: str, reason: str) -> None:
         """End a trial before its last fold: its other folds are cancelled, and their runs ended."""
         del self._active[active.number]
-        for index in active.running - {fold_idx}:
-            executor.cancel(f"{active.number}/{index}")
+        for index in active.running:
+            if index != fold_idx:
+                executor.cancel(f"{active.number}/{index}")
+            shutil.rmtree(self._project.paths.fold(active.number, index).checkpoints, ignore_errors=True)
         active.run.record = active.run.record.model_copy(update={"folds": active.folds})
         self._end_folds(active.run, reason, fold_idx if state == "failed" else None)
         whole = {index: fold for index, fold in active.folds.items() if fold.metrics}

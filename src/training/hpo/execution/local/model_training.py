@@ -8,7 +8,7 @@ from infrastructure.errors import ExecutionError
 from training.execution.mlflow_setup import ended_on_error
 from training.execution.result import TrainingResult, read_result
 from training.execution.task import TrainingTask
-from training.hpo.execution.local.workers import make_executor
+from training.hpo.execution.local.workers import train_alone
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import Project
 from training.hpo.execution.results import ModelResult
@@ -62,7 +62,7 @@ def train_model(
         state = "the tracking store has it already" if run.is_done else "training"
         progress.training_started(f"{run.name} with trial {trial.record.number}: {state}")
         if not run.is_done:
-            result = _train(project, task, model_runs, run)
+            result = _train(task, model_runs, run, progress)
             model_runs.complete(run, result, task.params, task.paths)
     name = project.config.mlflow.registered_model_name or project.config.hpo.study_name
     version = model_runs.register(run, name) if register else ""
@@ -98,16 +98,13 @@ def _task(project: Project, trial: TrialRun, protocol: Protocol) -> TrainingTask
     )
 
 
-def _train(project: Project, task: TrainingTask, model_runs: ModelRuns, run: ModelRun) -> TrainingResult:
+def _train(task: TrainingTask, model_runs: ModelRuns, run: ModelRun, progress: Progress) -> TrainingResult:
     """Run the task in a process of its own; a result that lies on disk from before is taken as it is."""
     found = read_result(task.paths.result, task.key_hash)
     if found is not None and task.paths.model.is_dir():
         return found
-    with make_executor(project.config.hpo.workers, project.config.train.trainer, lambda *_: False) as executor:
-        executor.submit(task.as_task())
-        (outcome,) = executor.wait()
-    result = read_result(task.paths.result, task.key_hash)
-    if outcome.state != "done" or result is None:
-        model_runs.fail(run, outcome.message, "FAILED")
-        raise ExecutionError(f"{run.name} failed: {outcome.message} (log: {task.paths.log})")
+    result, reason = train_alone(task, progress)
+    if result is None:
+        model_runs.fail(run, reason, "FAILED")
+        raise ExecutionError(f"{run.name} failed: {reason} (log: {task.paths.log})")
     return result

@@ -16,9 +16,9 @@ from infrastructure.paths.utils import resolve_project_paths_with_fallback
 from infrastructure.storage.files import write_bytes_atomic
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 from training.execution.mlflow_setup import worker_environment
-from training.execution.result import TrainingResult, read_result
+from training.execution.result import TrainingResult
 from training.execution.task import TrainingTask
-from training.hpo.execution.local.workers import make_executor
+from training.hpo.execution.local.workers import train_alone
 from training.hpo.execution.progress import Progress
 from training.hpo.tracking.environments import environment_now
 from training.hpo.tracking.recorded import WHOLE, RecordedTraining, recorded_training
@@ -75,7 +75,7 @@ def reproduce(
         for fold_idx in recorded.metrics:
             what = recorded.name if fold_idx == WHOLE else f"{recorded.name}, fold {fold_idx}"
             show.training_started(f"{what}: training again")
-            result = _train(recorded, fold_idx, root_dir, Path(folder))
+            result = _train(recorded, fold_idx, root_dir, Path(folder), show)
             device = result.device
             pairs += _pairs(recorded.metrics[fold_idx], result, fold_idx)
     before = recorded.environment
@@ -91,7 +91,9 @@ def _check_identity(recorded: RecordedTraining, root_dir: Path) -> None:
         raise ExecutionError(f"{recorded.name} can't be reproduced in {root_dir}, since here {shown}")
 
 
-def _train(recorded: RecordedTraining, fold_idx: int, root_dir: Path, folder: Path) -> TrainingResult:
+def _train(
+    recorded: RecordedTraining, fold_idx: int, root_dir: Path, folder: Path, progress: Progress
+) -> TrainingResult:
     folds_file = folder / "folds.json"
     write_bytes_atomic(folds_file, recorded.folds.encode())
     task = TrainingTask(
@@ -108,12 +110,9 @@ def _train(recorded: RecordedTraining, fold_idx: int, root_dir: Path, folder: Pa
         include_validation=recorded.include_validation,
     )
     own_store = worker_environment(f"sqlite:///{folder / 'mlflow.db'}")
-    with make_executor(1, recorded.train.trainer, lambda *_: False, own_store) as executor:
-        executor.submit(task.as_task())
-        (outcome,) = executor.wait()
-    result = read_result(task.paths.result, task.key_hash)
-    if outcome.state != "done" or result is None:
-        raise ExecutionError(f"{recorded.name} failed this time: {outcome.message}{_last_lines(task.paths)}")
+    result, reason = train_alone(task, progress, own_store)
+    if result is None:
+        raise ExecutionError(f"{recorded.name} failed this time: {reason}{_last_lines(task.paths)}")
     return result
 
 

@@ -75,7 +75,8 @@ def open_study(project: Project, runs: StudyRuns, progress: Progress) -> StudyDr
 
 def executor_of(project: Project, driver: StudyDriver) -> Executor:
     """Return the executor for the study's folds, whose reports the driver answers."""
-    return make_executor(project.config.hpo.workers, project.config.train.trainer, driver.should_stop)
+    config = project.config
+    return make_executor(config.hpo.workers, config.train.trainer, driver.should_stop, driver.note_retry)
 
 
 def study_folds(project: Project, runs: StudyRuns) -> int:
