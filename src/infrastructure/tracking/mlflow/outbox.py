@@ -172,7 +172,7 @@ class Outbox:
         except OSError as error:
             raise TrackingError(f"{self._journal} can't be written: {error.strerror}; make room there") from error
         with self._changed:
-            self._size += len(line)
+            self._size = self._file.tell()  # with what a signal kept an earlier call from counting
             self._changed.notify_all()
 
     def drain(self, limit: float) -> None:
@@ -206,6 +206,15 @@ class Outbox:
                 f"the tracking store refused {len(self._refusals)} records of the study, which are kept in "
                 f"{self._refused}; the first: {self._refusals[0]}"
             )
+
+    def abandon(self, seconds: float) -> None:
+        """Send what can be sent within so many seconds, and leave the rest on disk."""
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            self._changed.wait_for(lambda: self._sent >= self._size or self._crash is not None, seconds)
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(max(deadline - time.monotonic(), 0))
 
     def _run(self) -> None:
         try:

@@ -7,9 +7,10 @@ that the store keeps included: whatever is killed in between is taken up again, 
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,7 +20,7 @@ from typing import Final, Literal, TypeVar
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from infrastructure.errors import RunNotFoundError, StoreUnreachableError, TrackingError
+from infrastructure.errors import RunNotFoundError, TrackingError
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow.queries import search
 from infrastructure.tracking.mlflow.session import current_session
@@ -43,13 +44,14 @@ __all__ = [
     "read_text",
     "reopen_run",
     "set_tag",
+    "within",
     "worker_environment",
     "write_run",
 ]
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
-LAST_SECONDS: Final = 5.0
+LAST_SECONDS: Final = 2.0
 """How long a command that failed or was interrupted tries to reach the store before it ends."""
 METRICS_A_BATCH: Final = 1_000
 PARAMS_A_BATCH: Final = 100
@@ -201,10 +203,27 @@ def end_live_runs(status: RunStatus) -> None:
     A store that doesn't answer within seconds is left alone: whoever takes the run up ends it.
     """
     session = current_session()
-    with session.client.hurried(LAST_SECONDS), suppress(StoreUnreachableError):
-        for run_id in sorted(session.live_runs):
-            end_run(run_id, status)
+    live = sorted(session.live_runs)
     session.live_runs.clear()
+
+    def end_all() -> None:
+        for run_id in live:
+            end_run(run_id, status)
+
+    if live:
+        within(LAST_SECONDS, end_all)
+
+
+def within(seconds: float, call: Callable[[], object]) -> None:
+    """Make calls to the store for so many seconds, then go on without them; one that hangs can't be ended."""
+
+    def attempt() -> None:
+        with current_session().client.hurried(seconds), suppress(TrackingError, MlflowException):
+            call()
+
+    thread = threading.Thread(target=attempt, name="last-calls", daemon=True)
+    thread.start()
+    thread.join(seconds)
 
 
 def log_artifacts(run_id: str, folder: Path, artifact_path: str) -> None:

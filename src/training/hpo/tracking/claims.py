@@ -52,12 +52,12 @@ class StudyClaim:
         self._run_id = run_id
         self._name = uuid.uuid4().hex[:12]
         self._released = threading.Event()
+        self._thread: threading.Thread | None = None
         try:
             self._become_owner()
         except BaseException:
-            self._withdraw()
+            self.release()
             raise
-        self._thread: threading.Thread | None = None
 
     def keep(self, on_lost: Callable[[StudyHeldError], None]) -> None:
         """Renew the claim in a thread, which calls `on_lost` if it had lapsed and somebody else has the study."""
@@ -108,16 +108,15 @@ class StudyClaim:
             except TrackingError:
                 continue  # the store is away; if nobody takes the study in the meantime, it is still ours
 
-    def _withdraw(self) -> None:
-        with suppress(TrackingError), current_session().client.hurried(runs.LAST_SECONDS):
-            runs.delete_tag(self._run_id, f"{tags.CLAIM}.{self._name}")
-
     def release(self) -> None:
         """Let others have the study."""
         self._released.set()
+        runs.within(runs.LAST_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
         if self._thread is not None:
-            self._thread.join(runs.LAST_SECONDS)
-        self._withdraw()
+            self._thread.join()
+        runs.delete_tag(self._run_id, f"{tags.CLAIM}.{self._name}")
 
 
 def _is_dead(claim: Claim) -> bool:

@@ -123,7 +123,7 @@ class StudyRuns:
                 return
             with suppress(TrackingError, StudyHeldError):  # what can't be sent waits on disk; the error is what is told
                 self._outbox.end_live("KILLED")
-                self._outbox.close(runs.LAST_SECONDS)
+            self._outbox.abandon(runs.LAST_SECONDS)
         finally:
             if self._claim is not None:
                 self._claim.release()
