@@ -27,19 +27,30 @@ def fingerprint(path: Path) -> str:
         raise IdentityError(f"{error.filename or path} can't be read for a fingerprint: {error.strerror}") from error
 
 
-def _fingerprint(path: Path) -> str:
+def file_digests(path: Path) -> dict[str, bytes]:
+    """Return the BLAKE3 of a file, or of all files in a folder, by their relative names in order; a file has none.
+
+    Raises IdentityError and OSError as `fingerprint` does.
+    """
     if path.is_file():
         with DigestCache(path.parent) as cache:
-            return cache.digest(path, path.stat()).hex()
+            return {"": cache.digest(path, path.stat())}
     files = {file.relative_to(path).as_posix(): file for file in _files(path)}
     if not files:
         raise IdentityError(f"no data at {path}: a fingerprint needs a file, or a folder with files; check data.path")
-    whole = blake3()
     with DigestCache(path) as cache:
-        for name, file in sorted(files.items()):
-            encoded = name.encode("utf-8", "surrogateescape")
-            whole.update(len(encoded).to_bytes(8, "big") + encoded)
-            whole.update(cache.digest(file, file.stat()))
+        return {name: cache.digest(file, file.stat()) for name, file in sorted(files.items())}
+
+
+def _fingerprint(path: Path) -> str:
+    digests = file_digests(path)
+    if "" in digests:
+        return digests[""].hex()
+    whole = blake3()
+    for name, digest in digests.items():
+        encoded = name.encode("utf-8", "surrogateescape")
+        whole.update(len(encoded).to_bytes(8, "big") + encoded)
+        whole.update(digest)
     return whole.hexdigest()
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from infrastructure.config.loading import load_project_config
 from infrastructure.naming.differences import Difference
 from infrastructure.paths.utils import resolve_project_paths_with_fallback
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 from training.hpo.comparison import Comparison, Description, compare_descriptions, describe_config
-from training.hpo.tracking.explain import describe_run
+from training.hpo.tracking.explain import NearestStudy, describe_run
 from training.hpo.tracking.lineage import Link, lineage
+
+SHOWN: Final = 3
+"""How many differences a line names."""
 
 
 def compare(one: str, two: str, config_dir: str | Path | None = None) -> Comparison:
@@ -41,17 +45,18 @@ def trace(reference: str, config_dir: str | Path | None = None) -> list[Link]:
     return lineage(reference, root_dir)
 
 
-def new_study_note(name: str, found: Sequence[Difference], limit: int = 3) -> str:
+def new_study_note(nearest: NearestStudy) -> str:
     """Return the line that says why a study is another than one that it resembles."""
-    return f"a new study: it differs from {name} in {_listed(found, limit)}"
+    files = f" (changed: {_listed(nearest.changed_files)})" if nearest.changed_files else ""
+    return f"a new study: it differs from {nearest.name} in {_listed(nearest.differences)}{files}"
 
 
-def changed_environment_note(found: Sequence[Difference], limit: int = 3) -> str:
+def changed_environment_note(found: Sequence[Difference]) -> str:
     """Return the line that says with what else a study goes on than it was begun with."""
-    return f"the study goes on with other code or software than it was begun with: {_listed(found, limit)}"
+    return f"the study goes on with other code or software than it was begun with: {_listed(found)}"
 
 
-def _listed(found: Sequence[Difference], limit: int) -> str:
-    shown = "; ".join(str(difference) for difference in found[:limit])
-    more = f"; and {len(found) - limit} more (assay diff tells all)" if len(found) > limit else ""
+def _listed(found: Sequence[object]) -> str:
+    shown = "; ".join(str(item) for item in found[:SHOWN])
+    more = f"; and {len(found) - SHOWN} more (assay diff tells all)" if len(found) > SHOWN else ""
     return f"{shown}{more}"

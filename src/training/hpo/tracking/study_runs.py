@@ -33,6 +33,7 @@ from training.hpo.records import FoldRecord, TrialRecord
 from training.hpo.tracking.claims import StudyClaim
 from training.hpo.tracking.context import HpoContext
 from training.hpo.tracking.environments import environment_now, environment_of, environment_tags
+from training.hpo.tracking.explain import DATA_FILES, data_files
 
 __all__ = [
     "StudyRuns",
@@ -105,6 +106,7 @@ class StudyRuns:
         environment = environment_tags(context.root_dir, study._keep_text)
         if found is None:
             outbox.write(run_id, RunContent(tags=environment))
+            outbox.keep_text(run_id, data_files(context), DATA_FILES)
             if context.variant > 1:  # what an earlier variant left behind when its driver was killed
                 end_running({tags.STUDY_KEY: context.study_key_hash}, but=run_id)
         else:  # what it was begun with stays; the trials from here on say what is another now

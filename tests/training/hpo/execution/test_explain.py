@@ -97,6 +97,21 @@ def test_new_study_says_what_made_it_new(make_project: MakeProject) -> None:
     assert heard.said == [f"a new study: it differs from {first.name} in hpo.seed: 0 → 7"]
 
 
+def test_changed_data_is_named_file_by_file(make_project: MakeProject) -> None:
+    """Data that changed makes another study, and the line that says so names the files."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    heard = Heard()
+    first = sweep(config_dir, progress=heard)
+    data = config_dir.parent / "data"
+    with (data / "train.jsonl").open("a") as file:
+        file.write('\n{"value": 1.0, "label": 1.0}')
+    (data / "test.jsonl").rename(data / "validation.jsonl")
+    sweep(config_dir, progress=heard)
+    (line,) = heard.said
+    assert line.startswith(f"a new study: it differs from {first.name} in data.fingerprint: blake3:")
+    assert line.endswith(" (changed: test.jsonl; train.jsonl; validation.jsonl)")
+
+
 def test_folds_and_models_differ(make_project: MakeProject) -> None:
     """Two folds of a trial, a refit and a final training, and two final trainings are told apart by what they are."""
     config_dir = make_project(hpo={"max_trials": 1}, final={"params": {"x": 0.1}})

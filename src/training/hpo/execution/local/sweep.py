@@ -59,10 +59,8 @@ def sweep(
 
 def open_study(project: Project, runs: StudyRuns, progress: Progress) -> StudyDriver:
     """Return the study's driver, with the folds and the trials that the study has."""
-    if runs.is_new and (nearest := nearest_study(project.context.identity.document, runs.run_id)):
-        name, found = nearest
-        if found:
-            progress.message(new_study_note(name, found))
+    if runs.is_new and (nearest := nearest_study(project.context, runs.run_id)) and nearest.differences:
+        progress.message(new_study_note(nearest))
     if runs.changed_environment:
         progress.message(changed_environment_note(runs.changed_environment))
     fold_count = study_folds(project, runs)
