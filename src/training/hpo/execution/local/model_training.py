@@ -103,6 +103,7 @@ def _train(project: Project, task: TrainingTask, model_runs: ModelRuns, run: Mod
     found = read_result(task.paths.result, task.key_hash)
     if found is not None and task.paths.model.is_dir():
         return found
+    shutil.rmtree(task.paths.model, ignore_errors=True)  # what a kill left of a model would be packed with this one
     with make_executor(project.config.hpo.workers, project.config.train.trainer, lambda *_: False) as executor:
         executor.submit(task.as_task())
         (outcome,) = executor.wait()
