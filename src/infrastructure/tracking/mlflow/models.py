@@ -50,22 +50,28 @@ class ModelSource:
 def log_model(run_id: str, source: ModelSource) -> str:
     """Pack a model, keep it with a run, and return its URI.
 
-    It is saved and then sent as plain artifacts, since Azure ML has no endpoint for MLflow's logged models.
+    It is saved and then sent as plain artifacts, since Azure ML has no endpoint for MLflow's logged models. It is packed
+    beside the model's folder: the copy that a kill leaves there is deleted by the next try.
     """
     client = current_session().client
-    with tempfile.TemporaryDirectory() as scratch:
-        packed = Path(scratch) / ARTIFACT_PATH
+    scratch = source.folder.with_name(f"{source.folder.name}.packed")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        packed = scratch / ARTIFACT_PATH
         mlflow.pyfunc.save_model(
             packed,
             python_model=str(Path(__file__).with_name("served_model.py")),
             artifacts={"model": str(source.folder)},
-            code_paths=_code_paths(source, Path(scratch)),
+            code_paths=_code_paths(source, scratch),
             signature=infer_signature(source.example, source.example_output),
             input_example=source.example,
             pip_requirements=[_pinned(name) for name in ("mlflow", "pandas", *source.requirements)],
             model_config={"predictor": source.predictor},
         )
         client.log_artifacts(run_id, str(packed), ARTIFACT_PATH)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return f"runs:/{run_id}/{ARTIFACT_PATH}"
 
 
