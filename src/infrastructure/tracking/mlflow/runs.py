@@ -84,8 +84,11 @@ def create_run(experiment_name: str, run_name: str, run_tags: Mapping[str, str],
         raise TrackingError("a run needs a name: run_name is empty, and MLflow would make up a random one")
     nested = {tags.PARENT_RUN: parent_run_id} if parent_run_id else {}
     all_tags = {tags.WRITER: uuid.uuid4().hex, **run_tags, **nested}
-    run = session.client.create_run(_experiment_id(experiment_name), run_name, all_tags, _now())
+    at = _now()
+    run = session.client.create_run(_experiment_id(experiment_name), run_name, all_tags, at)
     session.live_runs.add(run.info.run_id)
+    if session.store_folder is None:
+        delete_duplicates({run.info.run_id}, at)
     return run
 
 
