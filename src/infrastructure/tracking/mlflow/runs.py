@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Final, Literal, TypeVar
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from infrastructure.errors import RunNotFoundError, StoreUnreachableError, TrackingError
 from infrastructure.naming import tags
-from infrastructure.tracking.mlflow.queries import search
+from infrastructure.tracking.mlflow.queries import get_run, search
 from infrastructure.tracking.mlflow.session import current_session
 
 T = TypeVar("T")
@@ -54,6 +56,8 @@ LAST_SECONDS: Final = 5.0
 METRICS_A_BATCH: Final = 1_000
 PARAMS_A_BATCH: Final = 100
 TAGS_A_BATCH: Final = 100
+CUT_UPLOADS: Final = ".artifact.uploading.*"
+"""What MLflow calls a file that it copies into a local store, until it is whole."""
 
 
 @dataclass(frozen=True)
@@ -212,12 +216,24 @@ def end_live_runs(status: RunStatus) -> None:
 
 def log_artifacts(run_id: str, folder: Path, artifact_path: str) -> None:
     """Keep a folder's content with a run."""
+    _remove_cut_uploads(run_id)
     current_session().client.log_artifacts(run_id, str(folder), artifact_path)
 
 
 def log_text(run_id: str, text: str, artifact_file: str) -> None:
     """Keep a text with a run, as a file of this name."""
+    _remove_cut_uploads(run_id)
     current_session().client.log_text(run_id, text, artifact_file)
+
+
+def _remove_cut_uploads(run_id: str) -> None:
+    """Remove from a local store what an upload to this run left there when its process was killed."""
+    if current_session().store_folder is None:
+        return
+    place = urlparse(get_run(run_id).artifact_uri)
+    if place.scheme in ("", "file"):
+        for left in Path(url2pathname(place.path)).rglob(CUT_UPLOADS):
+            left.unlink(missing_ok=True)
 
 
 def has_artifact(run_id: str, artifact_file: str) -> bool:
