@@ -284,15 +284,17 @@ def _opened(context: HpoContext, folder: Path, run_id: str) -> tuple[Outbox, Stu
 
 
 @contextmanager
-def study_lease(study_key_hash: str, name: str, folder: Path) -> Iterator[None]:
+def study_lease(study_key_hash: str, name: str, folder: Path, part: str = "") -> Iterator[None]:
     """Own a study while the context lasts: its folder, and in a local store the study itself.
 
-    Raises StudyHeldError, which names the holder, if another process does.
+    With `part` it is not its trials that are owned but another part of its work, its refits for instance. Raises
+    StudyHeldError, which names the holder, if another process does.
     """
     make_private(folder.parent)
-    locks = [folder.parent / ".locks" / f"{folder.name}.lock"]
+    suffix = f"-{part}" if part else ""
+    locks = [folder.parent / ".locks" / f"{folder.name}{suffix}.lock"]
     if (store := current_session().store_folder) is not None:
-        locks.append(store / ".assay" / f"{study_key_hash[:16]}.lock")
+        locks.append(store / ".assay" / f"{study_key_hash[:16]}{suffix}.lock")
     with ExitStack() as stack:
         for lock in locks:
             stack.enter_context(lease(lock, name))
