@@ -88,7 +88,7 @@ def holds_once(study_key_hash: str, trials: int, folds: int = 2, refits: int = 0
 
 def test_a_server_that_is_restarted_is_no_matter(make_project: MakeProject, server: Server) -> None:
     """A server that is killed in the middle of a sweep and started again gets all of it, once."""
-    config_dir = use(make_project(hpo={"max_trials": 6}), server.address)
+    config_dir = use(make_project(hpo={"max_trials": 6}), server.address, store_timeout=120)
 
     def restart() -> None:
         server.kill()
@@ -154,9 +154,9 @@ def test_a_lying_network_makes_no_second_run(make_project: MakeProject, server: 
 def test_a_lying_network_makes_no_second_model(
     make_project: MakeProject, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Requests that come twice and answers that are lost: one run of the refit, one version, and it is the champion."""
+    """Requests that come twice, lost answers and errors: one run of the refit, one version, and it is the champion."""
     monkeypatch.setattr(store_client, "LONGEST_PAUSE", 0.1)
-    with FaultyProxy(server.port, share=0.7, seed=1, faults=("double", "lost")) as proxy:
+    with FaultyProxy(server.port, share=0.3, seed=1, faults=("double", "lost", "500")) as proxy:
         config_dir = use(make_project(hpo={"max_trials": 1}), proxy.address)
         result = sweep(config_dir)
         refitted = refit(config_dir)
