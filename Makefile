@@ -26,8 +26,10 @@ bench: $(READY)  ## what Assay costs beside its peers and limits, measured side 
 	$(BIN)/python benchmarks/find_by_key.py
 	$(BIN)/python benchmarks/diff.py
 
-chaos: $(READY)  ## the fault tests at full size: every kill point, 1,000 faulty answers, a minute without a store
-	KILL_EVERY=1 FAULTS=1000 AWAY=60 $(BIN)/python -m pytest -n 2 tests/faults tests/training/hpo/execution/test_kill_points.py
+# What the tests print are their figures: how many kills, starts and faults there were.
+chaos: $(READY)  ## the fault tests at full size: every kill point, 500 random kills, 250 starts of two drivers, 1,000 faulty answers
+	KILL_EVERY=1 RANDOM_KILLS=500 STARTS_FILE=200 STARTS_SERVER=50 FAULTS=1000 AWAY=60 \
+		$(BIN)/python -m pytest -n 2 -rP --show-capture=stdout tests/faults
 
 fuzz: $(READY)  ## 100,000 mutated configurations
 	FUZZ=100000 $(BIN)/python -m pytest -n 2 tests/faults/test_fuzz_configs.py

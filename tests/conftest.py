@@ -80,9 +80,14 @@ def fresh_mlflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def make_project(tmp_path: Path, empty_store: Path) -> MakeProject:
     """Return a function that makes a project with a training function of its own and an empty store."""
+    return project_maker(tmp_path, empty_store)
+
+
+def project_maker(folder: Path, empty_store: Path) -> MakeProject:
+    """Return what `make_project` is, for projects in any folder."""
 
     def make(name: str = "project", hpo: Mapping[str, object] | None = None, **train: object) -> Path:
-        root = tmp_path / name
+        root = folder / name
         (root / "config").mkdir(parents=True)
         (root / "objective.py").write_text(FUNCTION)
         rows = [{"value": float(index), "label": float(index % 3)} for index in range(12)]

@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -100,7 +100,7 @@ class FaultyProxy:
     late. `500` and `429`: it doesn't get it. `count` is how many answers had a fault, by kind.
     """
 
-    def __init__(self, server_port: int, share: float, seed: int) -> None:
+    def __init__(self, server_port: int, share: float, seed: int, faults: Sequence[str] = FAULTS) -> None:
         self.count: Counter[str] = Counter()
         rng, turn = random.Random(seed), threading.Lock()
         count = self.count
@@ -111,7 +111,7 @@ class FaultyProxy:
             def _pass_on(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 with turn:
-                    fault = rng.choice(FAULTS) if rng.random() < share else ""
+                    fault = rng.choice(faults) if rng.random() < share else ""
                     count[fault] += 1
                 if fault in ("500", "429"):
                     self._answer(int(fault), [], b"{}")

@@ -17,7 +17,7 @@ import pytest
 
 from infrastructure.errors import StoreUnreachableError, StudyHeldError, TrackingError
 from infrastructure.naming import tags
-from infrastructure.tracking.mlflow import queries
+from infrastructure.tracking.mlflow import queries, store_client
 from infrastructure.tracking.mlflow.outbox import Outbox, journals
 from infrastructure.tracking.mlflow.runs import RunContent
 from infrastructure.tracking.mlflow.session import current_session, set_session
@@ -25,6 +25,7 @@ from infrastructure.tracking.mlflow.setup import setup_mlflow
 from infrastructure.tracking.mlflow.store_client import StoreClient
 from tests.conftest import MakeProject, calls
 from tests.faults.servers import FaultyProxy, Server, running
+from training.hpo.execution.local.refit import refit
 from training.hpo.execution.local.sweep import sweep
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.results import StudyResult
@@ -61,11 +62,18 @@ class AfterTrials(Progress):
             self._then()
 
 
-def holds_once(study_key_hash: str, trials: int, folds: int = 2) -> None:
+def holds_once(study_key_hash: str, trials: int, folds: int = 2, refits: int = 0) -> None:
     """Check that the store has each run of a study once, done, and none left RUNNING."""
     runs = queries.find_runs({tags.STUDY_KEY: study_key_hash})
     stages = Counter(run.tags[tags.STAGE] for run in runs)
-    assert stages == {tags.STAGE_SWEEP: 1, tags.STAGE_TRIAL: trials, tags.STAGE_FOLD: trials * folds}
+    assert stages == Counter(
+        {
+            tags.STAGE_SWEEP: 1,
+            tags.STAGE_TRIAL: trials,
+            tags.STAGE_FOLD: trials * folds,
+            tags.STAGE_REFIT: refits,
+        }
+    )
     assert {(run.status, run.is_done) for run in runs} == {("FINISHED", True)}
     folds_of = Counter(
         (run.tags[tags.PARENT_RUN], run.tags[tags.FOLD_INDEX])
@@ -80,7 +88,7 @@ def holds_once(study_key_hash: str, trials: int, folds: int = 2) -> None:
 
 def test_a_server_that_is_restarted_is_no_matter(make_project: MakeProject, server: Server) -> None:
     """A server that is killed in the middle of a sweep and started again gets all of it, once."""
-    config_dir = use(make_project(hpo={"max_trials": 6}), server.address)
+    config_dir = use(make_project(hpo={"max_trials": 6}), server.address, store_timeout=120)
 
     def restart() -> None:
         server.kill()
@@ -141,6 +149,24 @@ def test_a_lying_network_makes_no_second_run(make_project: MakeProject, server: 
     holds_once(result.study_key_hash, len(result.trials))
     alone = sweep(make_project("alone"), [f"hpo.max_trials={len(result.trials)}"])
     assert [(trial.params, trial.value) for trial in result.trials] == [(t.params, t.value) for t in alone.trials]
+
+
+def test_a_lying_network_makes_no_second_model(
+    make_project: MakeProject, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests that come twice, lost answers and errors: one run of the refit, one version, and it is the champion."""
+    monkeypatch.setattr(store_client, "LONGEST_PAUSE", 0.1)
+    with FaultyProxy(server.port, share=0.3, seed=1, faults=("double", "lost", "500")) as proxy:
+        config_dir = use(make_project(hpo={"max_trials": 1}), proxy.address)
+        result = sweep(config_dir)
+        refitted = refit(config_dir)
+        again = refit(config_dir)
+    setup_mlflow(config_dir=use(config_dir, server.address))
+    holds_once(result.study_key_hash, 1, refits=1)
+    assert (refitted.version, again.version, again.reused) == ("1", "1", True)
+    client = current_session().client
+    assert [version.version for version in client.search_model_versions("name = 'quadratic'")] == ["1"]
+    assert client.get_model_version_by_alias("quadratic", "champion").run_id == refitted.run_id
 
 
 def test_without_adoption_it_would_be_noticed(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import socket
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -18,10 +21,12 @@ def make_private(folder: Path) -> None:
 def write_bytes_atomic(path: Path, content: bytes) -> None:
     """Write a file so that it holds all of `content` and survives a power cut, or isn't there.
 
-    Order: temporary file beside it, fsync, rename, fsync of the folder. Creates the folder.
+    Order: temporary file beside it, fsync, rename, fsync of the folder. Creates the folder. Temporary files that
+    writers of this file left behind when they were killed are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove_abandoned(path)
+    temporary = path.with_name(f"{_temporary_prefix(path)}{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()
@@ -37,6 +42,28 @@ def sync_folder(folder: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def _temporary_prefix(path: Path) -> str:
+    """Return how the names of this machine's temporary files for `path` begin; the writer's process id follows."""
+    return f".{path.name}.{socket.gethostname()}-"
+
+
+def _remove_abandoned(path: Path) -> None:
+    prefix = _temporary_prefix(path)
+    for left in path.parent.glob(f"{glob.escape(prefix)}*.tmp"):
+        pid = left.name.removeprefix(prefix).removesuffix(".tmp")
+        if pid.isdecimal() and _is_gone(int(pid)):
+            left.unlink(missing_ok=True)
+
+
+def _is_gone(pid: int) -> bool:
+    with suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+    return False
 
 
 def write_json_atomic(path: Path, value: JsonValue) -> None:

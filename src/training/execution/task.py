@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -130,6 +131,7 @@ def _request(task: TrainingTask, checkpoints: TaskCheckpoints) -> FitRequest:
     dataset = load_dataset(task.data, task.root_dir)
     train, valid, test = _frames(task, dataset)
     task.paths.work.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(task.paths.model, ignore_errors=True)  # what a killed process left there would go into the model
     config = task.train
     if isinstance(config, TransformersTrain):
         config = config.model_copy(update={"backbone": resolve_backbone(config.backbone, task.root_dir)})

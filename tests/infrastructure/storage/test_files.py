@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,16 @@ def test_nan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json_atomic(tmp_path / "x.json", float("nan"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_temporary_files_of_the_dead_are_removed(tmp_path: Path) -> None:
+    """What a killed writer left is removed by the next one; what a living one is writing, here or elsewhere, isn't."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    host = socket.gethostname()
+    of_dead = tmp_path / f".x.json.{host}-{gone.pid}.tmp"
+    others = [tmp_path / f".x.json.{host}-{os.getppid()}.tmp", tmp_path / f".x.json.elsewhere-{gone.pid}.tmp"]
+    for path in (of_dead, *others):
+        path.write_bytes(b"half")
+    write_json_atomic(tmp_path / "x.json", 1)
+    assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "x.json"])

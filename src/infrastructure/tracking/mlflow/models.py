@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
@@ -50,22 +51,28 @@ class ModelSource:
 def log_model(run_id: str, source: ModelSource) -> str:
     """Pack a model, keep it with a run, and return its URI.
 
-    It is saved and then sent as plain artifacts, since Azure ML has no endpoint for MLflow's logged models.
+    It is saved and then sent as plain artifacts, since Azure ML has no endpoint for MLflow's logged models. It is
+    packed beside the model's folder: the copy that a kill leaves there is deleted by the next try.
     """
     client = current_session().client
-    with tempfile.TemporaryDirectory() as scratch:
-        packed = Path(scratch) / ARTIFACT_PATH
+    scratch = source.folder.with_name(f"{source.folder.name}.packed")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        packed = scratch / ARTIFACT_PATH
         mlflow.pyfunc.save_model(
             packed,
             python_model=str(Path(__file__).with_name("served_model.py")),
             artifacts={"model": str(source.folder)},
-            code_paths=_code_paths(source, Path(scratch)),
+            code_paths=_code_paths(source, scratch),
             signature=infer_signature(source.example, source.example_output),
             input_example=source.example,
             pip_requirements=[_pinned(name) for name in ("mlflow", "pandas", *source.requirements)],
             model_config={"predictor": source.predictor},
         )
         client.log_artifacts(run_id, str(packed), ARTIFACT_PATH)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return f"runs:/{run_id}/{ARTIFACT_PATH}"
 
 
@@ -90,16 +97,35 @@ def _pinned(package: str) -> str:
 def register_model(run_id: str, name: str, alias: str, tags: Mapping[str, str]) -> str:
     """Register a run's model as the next version of `name` unless it is one, give it the alias, return the version."""
     client = current_session().client
+    _create_registered_model(name)
+    source = f"{get_run(run_id).artifact_uri}/{ARTIFACT_PATH}"
+    if not _versions(run_id, name):
+        client.create_version(name, source, run_id, tags)
+    version, *doubled = _versions(run_id, name)
+    for other in doubled:  # which a server made of one request that it got twice
+        with _done_before("RESOURCE_DOES_NOT_EXIST"):
+            client.delete_model_version(name, other)
+    client.set_registered_model_alias(name, alias, version)
+    return version
+
+
+def _create_registered_model(name: str) -> None:
+    client = current_session().client
     try:
         client.get_registered_model(name)
     except MlflowException:
-        client.create_registered_model(name)
-    source = f"{get_run(run_id).artifact_uri}/{ARTIFACT_PATH}"
-    version = registered_version(run_id, name)
-    if not version:
-        version = str(client.create_model_version(name, source=source, run_id=run_id, tags=dict(tags)).version)
-    client.set_registered_model_alias(name, alias, version)
-    return version
+        with _done_before("RESOURCE_ALREADY_EXISTS"):
+            client.create_registered_model(name)
+
+
+@contextmanager
+def _done_before(answer: str) -> Iterator[None]:
+    """Take this answer of a store as well: an attempt whose own answer was lost has done it."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != answer:
+            raise
 
 
 @dataclass(frozen=True)
@@ -151,5 +177,10 @@ def stored_model_fingerprint(run_id: str) -> str | None:
 
 def registered_version(run_id: str, name: str) -> str:
     """Return the version of `name` that a run's model was registered as, or an empty text."""
+    return next(iter(_versions(run_id, name)), "")
+
+
+def _versions(run_id: str, name: str) -> list[str]:
+    """Return the versions of `name` that a run's model was registered as, the first one first."""
     found = current_session().client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    return str(found[0].version) if found else ""
+    return [str(version) for version in sorted(int(version.version) for version in found)]

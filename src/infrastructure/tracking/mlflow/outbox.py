@@ -111,10 +111,12 @@ class Outbox:
         return whole
 
     def _read_position(self) -> int:
+        """Return how far the journal was sent, or 0 if that isn't known; half of a number ends without a newline."""
         try:
-            return int(self._position.read_text())
-        except (OSError, ValueError):
+            text = self._position.read_text()
+        except OSError:
             return 0
+        return int(text) if text.endswith("\n") and text.strip().isdecimal() else 0
 
     @property
     def waiting(self) -> int:
@@ -230,8 +232,9 @@ class Outbox:
         finally:
             self._file.close()
             if self._sent >= self._size:
-                self._journal.unlink(missing_ok=True)
+                # A position without its journal would be taken for that of the next one.
                 self._position.unlink(missing_ok=True)
+                self._journal.unlink(missing_ok=True)
 
     @property
     def _has_ended(self) -> bool:
@@ -249,7 +252,7 @@ class Outbox:
             self._refuse(line, error)
         with self._changed:
             self._sent += len(line)
-            self._position.write_text(str(self._sent))
+            self._position.write_text(f"{self._sent}\n")
             self._changed.notify_all()
 
     def _refuse(self, line: bytes, error: Exception) -> None:

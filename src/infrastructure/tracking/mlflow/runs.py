@@ -16,13 +16,15 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Final, Literal, TypeVar
+from urllib.parse import urlparse
+from urllib.request import url2pathname
 
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from infrastructure.errors import RunNotFoundError, TrackingError
 from infrastructure.naming import tags
-from infrastructure.tracking.mlflow.queries import search
+from infrastructure.tracking.mlflow.queries import get_run, search
 from infrastructure.tracking.mlflow.session import current_session
 
 T = TypeVar("T")
@@ -56,6 +58,8 @@ LAST_SECONDS: Final = 2.0
 METRICS_A_BATCH: Final = 1_000
 PARAMS_A_BATCH: Final = 100
 TAGS_A_BATCH: Final = 100
+CUT_UPLOADS: Final = ".artifact.uploading.*"
+"""What MLflow calls a file that it copies into a local store, until it is whole."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,11 @@ def create_run(experiment_name: str, run_name: str, run_tags: Mapping[str, str],
         raise TrackingError("a run needs a name: run_name is empty, and MLflow would make up a random one")
     nested = {tags.PARENT_RUN: parent_run_id} if parent_run_id else {}
     all_tags = {tags.WRITER: uuid.uuid4().hex, **run_tags, **nested}
-    run = session.client.create_run(_experiment_id(experiment_name), run_name, all_tags, _now())
+    at = _now()
+    run = session.client.create_run(_experiment_id(experiment_name), run_name, all_tags, at)
     session.live_runs.add(run.info.run_id)
+    if session.store_folder is None:
+        delete_duplicates({run.info.run_id}, at)
     return run
 
 
@@ -228,12 +235,24 @@ def within(seconds: float, call: Callable[[], object]) -> None:
 
 def log_artifacts(run_id: str, folder: Path, artifact_path: str) -> None:
     """Keep a folder's content with a run."""
+    _remove_cut_uploads(run_id)
     current_session().client.log_artifacts(run_id, str(folder), artifact_path)
 
 
 def log_text(run_id: str, text: str, artifact_file: str) -> None:
     """Keep a text with a run, as a file of this name."""
+    _remove_cut_uploads(run_id)
     current_session().client.log_text(run_id, text, artifact_file)
+
+
+def _remove_cut_uploads(run_id: str) -> None:
+    """Remove from a local store what an upload to this run left there when its process was killed."""
+    if current_session().store_folder is None:
+        return
+    place = urlparse(get_run(run_id).artifact_uri)
+    if place.scheme in ("", "file"):
+        for left in Path(url2pathname(place.path)).rglob(CUT_UPLOADS):
+            left.unlink(missing_ok=True)
 
 
 def has_artifact(run_id: str, artifact_file: str) -> bool:

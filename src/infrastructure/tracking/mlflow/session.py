@@ -40,8 +40,14 @@ def store_time() -> float:
     Raises StoreUnreachableError if the server doesn't answer.
     """
     session = current_session()
-    answer = session.client.attempt(lambda _: requests.get(f"{session.tracking_uri}/health", timeout=30))
-    return parsedate_to_datetime(answer.headers["Date"]).timestamp()
+
+    def dated(_: int) -> str:
+        answer = requests.get(f"{session.tracking_uri}/health", timeout=30)
+        if "Date" not in answer.headers:  # the server dates its answers; this one is of something on the way to it
+            raise requests.ConnectionError(f"the answer {answer.status_code} is without a date")
+        return answer.headers["Date"]
+
+    return parsedate_to_datetime(session.client.attempt(dated)).timestamp()
 
 
 class _Current:

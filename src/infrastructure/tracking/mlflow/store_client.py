@@ -30,7 +30,8 @@ class StoreClient:
     """Has the methods of `MlflowClient`; each is tried for `patience` seconds, and then raises StoreUnreachableError.
 
     A run is created once, however often the call has to be made: one that an earlier attempt left behind is found by
-    its tag `code.writer`. All other calls that Assay makes may be repeated without harm.
+    its tag `code.writer`, and a model's version by its run. All other calls that Assay makes may be repeated without
+    harm.
     """
 
     def __init__(self, tracking_uri: str, patience: float) -> None:
@@ -80,6 +81,15 @@ class StoreClient:
 
         run: Run = self.attempt(create)
         return run
+
+    def create_version(self, name: str, source: str, run_id: str, version_tags: Mapping[str, str]) -> None:
+        """Register a run's model as the next version of `name`, unless an attempt before has."""
+
+        def create(attempt: int) -> None:
+            if not (attempt and self._client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")):
+                self._client.create_model_version(name, source=source, run_id=run_id, tags=dict(version_tags))
+
+        self.attempt(create)
 
     def download_artifacts(self, run_id: str, path: str, folder: str) -> str:
         """Fetch an artifact that is known to be there; MLflow says of every fault on the way that it isn't."""

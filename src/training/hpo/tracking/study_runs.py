@@ -89,7 +89,7 @@ class StudyRuns:
         claim = None
         if found is not None:
             outbox, claim = _opened(context, folder, found.run_id)
-        run_id, _ = create_training_mlflow_run(
+        run_id, run = create_training_mlflow_run(
             current_session().experiment_name,
             name,
             tags={**common_tags(context), **_study_tags(context), **_config_tags(context, found), tags.DONE: "false"},
@@ -104,13 +104,13 @@ class StudyRuns:
                 raise
         study = cls(context, run_id, outbox, claim, is_new=found is None)
         environment = environment_tags(context.root_dir, study._keep_text)
-        if found is None:
+        if tags.EXEC_FINGERPRINT not in run.data.tags:  # a driver may have died between creating the run and this
             outbox.write(run_id, RunContent(tags=environment))
             outbox.keep_text(run_id, data_files(context), DATA_FILES)
-            if context.variant > 1:  # what an earlier variant left behind when its driver was killed
-                end_running({tags.STUDY_KEY: context.study_key_hash}, but=run_id)
-        else:  # what it was begun with stays; the trials from here on say what is another now
-            study._take_up(found)
+        if found is not None:  # what it was begun with stays; the trials from here on say what is another now
+            study._take_up(dict(run.data.tags))
+        if context.variant > 1:  # what an earlier variant left behind when its driver was killed
+            end_running({tags.STUDY_KEY: context.study_key_hash}, but=run_id)
         return study
 
     def __enter__(self) -> Self:
@@ -136,10 +136,11 @@ class StudyRuns:
             self._kept_texts.add(file)
             self._outbox.keep_text(self.run_id, text, file)
 
-    def _take_up(self, found: queries.RunRecord) -> None:
-        if tags.join_long(tags.CONFIG, found.tags) not in (None, self.context.configs):
+    def _take_up(self, found: dict[str, str]) -> None:
+        """See in what configuration and environment are others than those that the study's run was found with."""
+        if tags.join_long(tags.CONFIG, found) not in (None, self.context.configs):
             self._own_config = tags.split_long(tags.CONFIG, self.context.configs)
-        before = environment_of(found.tags, self.run_id)
+        before = environment_of(found, self.run_id)
         now = environment_now(self.context.root_dir)
         self.changed_environment = tuple(differences(before, now)) if before else ()
 
@@ -290,15 +291,17 @@ def _opened(context: HpoContext, folder: Path, run_id: str) -> tuple[Outbox, Stu
 
 
 @contextmanager
-def study_lease(study_key_hash: str, name: str, folder: Path) -> Iterator[None]:
+def study_lease(study_key_hash: str, name: str, folder: Path, part: str = "") -> Iterator[None]:
     """Own a study while the context lasts: its folder, and in a local store the study itself.
 
-    Raises StudyHeldError, which names the holder, if another process does.
+    With `part` it is not its trials that are owned but another part of its work, its refits for instance. Raises
+    StudyHeldError, which names the holder, if another process does.
     """
     make_private(folder.parent)
-    locks = [folder.parent / ".locks" / f"{folder.name}.lock"]
+    suffix = f"-{part}" if part else ""
+    locks = [folder.parent / ".locks" / f"{folder.name}{suffix}.lock"]
     if (store := current_session().store_folder) is not None:
-        locks.append(store / ".assay" / f"{study_key_hash[:16]}.lock")
+        locks.append(store / ".assay" / f"{study_key_hash[:16]}{suffix}.lock")
     with ExitStack() as stack:
         for lock in locks:
             stack.enter_context(lease(lock, name))

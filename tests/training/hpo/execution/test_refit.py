@@ -13,13 +13,14 @@ import pytest
 from sklearn.linear_model import Ridge
 from tests.conftest import MakeProject, calls
 
-from infrastructure.errors import ExecutionError
+from infrastructure.errors import ExecutionError, StudyHeldError
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow import queries
 from infrastructure.tracking.mlflow.session import current_session
 from training.execution.local.train import train
 from training.hpo.execution.local.refit import refit
 from training.hpo.execution.local.sweep import sweep
+from training.hpo.tracking.study_runs import study_lease
 
 
 def test_refit_is_linked_and_registered(make_project: MakeProject) -> None:
@@ -61,6 +62,18 @@ def test_refit_is_found_not_trained(make_project: MakeProject) -> None:
     assert champion_version() == "2"
     assert refit(config_dir, trial=first.trial_number).version == first.version
     assert champion_version() == first.version
+
+
+def test_one_refit_at_a_time(make_project: MakeProject) -> None:
+    """A second refit of a study ends at once and names the first; the sweep may go on beside it."""
+    config_dir = make_project()
+    study = sweep(config_dir)
+    folder = config_dir.parent / "outputs" / study.study_key_hash[:16]
+    with study_lease(study.study_key_hash, "the study", folder, "hpo_refit"):
+        with pytest.raises(StudyHeldError, match=f"is being worked on by process {os.getpid()} on "):
+            refit(config_dir)
+        assert len(sweep(config_dir, ["hpo.max_trials=4"]).trials) == 4
+    assert refit(config_dir).version == "1"
 
 
 def test_forced_refit_is_trained_beside_the_old_one(make_project: MakeProject) -> None:

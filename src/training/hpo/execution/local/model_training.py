@@ -14,7 +14,7 @@ from training.hpo.execution.project import Project
 from training.hpo.execution.results import ModelResult
 from training.hpo.study import best_record
 from training.hpo.tracking.model_runs import ModelRun, ModelRuns, Protocol
-from training.hpo.tracking.study_runs import TrialRun, find_study_run, stored_trials
+from training.hpo.tracking.study_runs import TrialRun, find_study_run, stored_trials, study_lease
 
 
 def chosen_trial(project: Project, number: int | None) -> tuple[str, TrialRun]:
@@ -45,8 +45,15 @@ def train_model(
     """Train a trial's configuration under a protocol and keep its model, unless the store has it already.
 
     With `force` it is trained in any case, as a new variant beside what the store has. With `register` it becomes
-    the champion.
+    the champion. Raises StudyHeldError if another process is at this stage of the study.
     """
+    with study_lease(project.context.study_key_hash, project.run_name, project.paths.folder, protocol.stage):
+        return _train_model(project, number, protocol, progress, force=force, register=register)
+
+
+def _train_model(
+    project: Project, number: int | None, protocol: Protocol, progress: Progress, *, force: bool, register: bool
+) -> ModelResult:
     study_run_id, trial = chosen_trial(project, number)
     model_runs = ModelRuns(project.context, project.config.train, protocol, study_run_id)
     task = _task(project, trial, protocol)
