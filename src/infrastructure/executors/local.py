@@ -29,12 +29,14 @@ from infrastructure.executors.base import (
     TaskStoppedError,
     load_task_function,
 )
+from infrastructure.redaction import redact_file, redact_output, remember_credentials
 
 
 @dataclass
 class _Worker:
     process: ForkServerProcess
     connection: Connection
+    log_path: Path
     outcome: TaskOutcome | None = None
 
 
@@ -67,7 +69,7 @@ class LocalExecutor(Executor):
         with _main_module_hidden():
             process.start()
         theirs.close()
-        self._workers[task.task_id] = _Worker(process, ours)
+        self._workers[task.task_id] = _Worker(process, ours, task.log_path)
 
     def wait(self) -> list[TaskOutcome]:
         """Answer the reports of the tasks until at least one has ended."""
@@ -101,6 +103,7 @@ class LocalExecutor(Executor):
     def _collect(self, task_id: str, worker: _Worker) -> TaskOutcome:
         worker.process.join()
         worker.connection.close()
+        redact_file(worker.log_path)  # of what other programs printed there; a dead process couldn't
         del self._workers[task_id]
         return worker.outcome or TaskOutcome(task_id, "died", _cause(worker.process.exitcode))
 
@@ -153,6 +156,7 @@ def _run(
     os.environ.clear()
     os.environ.update(environment)
     _print_to(log_path)
+    remember_credentials(payload)
 
     def report(step: int, metrics: Mapping[str, float]) -> None:
         connection.send((step, dict(metrics)))
@@ -180,3 +184,4 @@ def _print_to(log_path: Path) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+    redact_output()
