@@ -22,9 +22,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from pydantic import JsonValue
 
 from infrastructure.config.loading import load_project_config
 from infrastructure.errors import ConfigError, ExecutionError
+from infrastructure.executors.base import Task
+from infrastructure.executors.local import LocalExecutor
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow import queries
 from infrastructure.tracking.mlflow.hash_utils import compute_study_key_hash_v2
@@ -354,6 +357,7 @@ def test_a_reproduction_takes_credentials_from_the_project(make_project: MakePro
     config_dir = make_project(hpo={"max_trials": 1}, **given, final={"params": {"x": 0.31, "upload_token": "tok-2"}})
     sweep(config_dir)
     model = train(config_dir)
+    assert train(config_dir, ["train.final.params.upload_token=tok-3"]).reused
     assert reproduce(model.run_id, config_dir).metrics[0].is_identical
     first, again = calls(config_dir)[-2:]
     assert first == again
@@ -386,6 +390,32 @@ def test_refusals_show_no_credential(make_project: MakeProject, override: str, m
     assert "abcde" not in problem
     load_project_config(config_dir, ["hpo.search_space.token={type: int, low: 1, high: 3}"])
     load_project_config(config_dir, ["train.params.hub_token=${env:X_TOKEN}"], {"X_TOKEN": "abcde"})
+
+
+def test_a_log_is_clean_while_its_worker_runs(tmp_path: Path) -> None:
+    """What a training prints is clean as it comes, so that a driver that is killed leaves none behind."""
+    log = tmp_path / "worker.log"
+    during: list[str] = []
+
+    def read(*_: object) -> bool:
+        during.append(log.read_text())
+        return False
+
+    payload: dict[str, JsonValue] = {"api_token": "word-of-mine-1", "print": "it is word-of-mine-1", "steps": 1}
+    with LocalExecutor(1, read, dict(os.environ)) as executor:
+        executor.submit(Task("a", "tests.infrastructure.executors.tasks:work", payload, log))
+        executor.wait()
+    assert during == ["it is ***\n"]
+
+
+def test_an_unforeseen_error_is_clean() -> None:
+    """A traceback of the command line itself shows no credential either."""
+    code = (
+        "import os; from training.cli import main; main.cli.main = lambda **_: {}[os.environ['MY_TOKEN']]; main.main()"
+    )
+    environment = {**os.environ, "MY_TOKEN": "word-of-mine-1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "KeyError: '***'" in done.stderr
 
 
 def test_the_ui_gets_its_store_unseen(make_project: MakeProject) -> None:
