@@ -29,8 +29,10 @@ from infrastructure.errors import ConfigError, ExecutionError
 from infrastructure.executors.base import Task
 from infrastructure.executors.local import LocalExecutor
 from infrastructure.naming import tags
+from infrastructure.redaction import remember_credentials
 from infrastructure.tracking.mlflow import queries
 from infrastructure.tracking.mlflow.hash_utils import compute_study_key_hash_v2
+from infrastructure.tracking.mlflow.outbox import Operation
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 from infrastructure.tracking.mlflow.ui import ui_command, ui_environment
 from tests.conftest import MakeProject, calls
@@ -376,7 +378,7 @@ def test_a_reproduction_takes_credentials_from_the_project(make_project: MakePro
         ("train.params.header=Bearer ${env:X_TOKEN}", "the environment variable X_TOKEN has the name of a credential"),
         ("hpo.search_space.api_token={type: choice, values: [abcde, b]}", "api_token: looks like a credential"),
         ("hpo.search_space.y={type: constant, value: 'https://u:abcde@h'}", "y: looks like a credential"),
-        ("nothing.api_token=abcde", "override nothing.api_token=***: unknown section"),
+        ("nothing.api_token=my abcde", "override nothing.api_token=***: unknown section"),
         ("hpo.max_trials=https://u:abcde@h", "override hpo.max_trials=https://***@h: got 'https://***@h'"),
     ],
 )
@@ -390,6 +392,23 @@ def test_refusals_show_no_credential(make_project: MakeProject, override: str, m
     assert "abcde" not in problem
     load_project_config(config_dir, ["hpo.search_space.token={type: int, low: 1, high: 3}"])
     load_project_config(config_dir, ["train.params.hub_token=${env:X_TOKEN}"], {"X_TOKEN": "abcde"})
+
+
+def test_what_is_refused_may_be_a_credential_elsewhere(make_project: MakeProject) -> None:
+    """A value that stands under the name of a credential isn't repeated where another key has it by mistake."""
+    with pytest.raises(ConfigError, match=r"override train\.seed=\*\*\*: got '\*\*\*'"):
+        load_project_config(make_project(), ["train.params.api_token=word-of-mine-9", "train.seed=word-of-mine-9"])
+
+
+def test_no_operation_holds_one() -> None:
+    """What goes to the journal is clean by itself, wherever it comes from."""
+    remember_credentials({"api_token": "word-of-mine-1"})
+    texts = {"a": "word-of-mine-1", "password": "weak"}
+    fields = {"kind": "write", "run": "r", "time": 1, "name": "of word-of-mine-1", "text": "word-of-mine-1"}
+    line = Operation.model_validate({**fields, "tags": texts, "params": texts}).model_dump_json()
+    assert "word-of" not in line
+    assert "weak" not in line
+    assert line.count("***") == 6
 
 
 def test_a_log_is_clean_while_its_worker_runs(tmp_path: Path) -> None:
