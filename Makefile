@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DEMO ?= demo
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check bench chaos fuzz format docs lock clean
+.PHONY: demo test check bench chaos fuzz audit format docs lock clean
 
 demo: $(READY)  ## fine-tune a real backbone: sweep, cross-validation, refit, final training
 	test -d $(DEMO) || $(BIN)/assay init $(DEMO)
@@ -34,6 +34,10 @@ chaos: $(READY)  ## the fault tests at full size: every kill point, 500 random k
 fuzz: $(READY)  ## 100,000 mutated configurations
 	FUZZ=100000 $(BIN)/python -m pytest -n 2 tests/faults/test_fuzz_configs.py
 
+audit: $(VENV)-audit/.ready  ## known vulnerabilities of the locked versions; fails if PyPI can't be asked for one of them
+	$(VENV)-audit/bin/pip-audit --strict --disable-pip --no-deps --progress-spinner off \
+		--requirement requirements.lock --requirement requirements-backbone.lock
+
 format: $(READY)  ## mend formatting and what lint can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
@@ -49,6 +53,12 @@ $(READY): pyproject.toml requirements.lock requirements-backbone.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(READY)
 
+# The tool has requirements of its own, which are none of Assay's.
+$(VENV)-audit/.ready:
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet 'pip-audit>=2.10'
+	touch $@
+
 lock:  ## resolve the exact versions anew
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet pip-tools
@@ -59,4 +69,4 @@ lock:  ## resolve the exact versions anew
 	rm -r $(VENV)-lock
 
 clean:  ## remove the environment and the demo
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(VENV)-audit $(DEMO)

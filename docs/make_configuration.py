@@ -31,6 +31,7 @@ Written from the models in `src/infrastructure/config/schema/` by `make docs`.
 A setting marked *identity* belongs to the key of a study: change it, and it is another study. The others may change
 between a stop and a resume. Any setting can be overridden on the command line as `section.key=value`, the section being
 the file's name without `.yaml`; `${env:NAME}` and `${env:NAME:default}` in a value are taken from the environment.
+A text under the name of a credential, such as `api_token`, is never identity: see [SECURITY.md](../SECURITY.md).
 """
 
 

@@ -25,14 +25,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
+from infrastructure.redaction import redacted
+
 LONGEST: Final = 800
 """Characters of a problem that are shown."""
 
 
 class AssayError(Exception):
-    """Base of all errors that Assay raises on purpose."""
+    """Base of all errors that Assay raises on purpose; no message holds a credential."""
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(redacted(message))
 
 
 class ConfigError(AssayError):
@@ -128,11 +133,12 @@ class StoreUnreachableError(TrackingError):
 
 def printable(text: str) -> str:
     """Return a text in one line, without what would steer a terminal; of a very long one, its beginning and end."""
-    plain = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    shown = redacted(text)
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in shown)
     return plain if len(plain) <= LONGEST else f"{plain[: LONGEST // 2]} … {plain[-LONGEST // 2 :]}"
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error as one line: its type and the first line of its message."""
-    lines = str(error).strip().splitlines()
+    """Return an error as one line: its type and the first line of its message, without credentials."""
+    lines = redacted(str(error)).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

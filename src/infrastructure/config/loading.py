@@ -20,23 +20,30 @@ from infrastructure.config.references import Substitution
 from infrastructure.config.schema import DataConfig, HpoConfig, MlflowConfig, NamingConfig, PathsConfig, TrainConfig
 from infrastructure.config.yaml_reader import Document, KeyPath, display_path, key_name, read_yaml
 from infrastructure.errors import ConfigError, ProjectNotFoundError
+from infrastructure.redaction import remember_credentials
 
 ConfigT = TypeVar("ConfigT")
 
 
 @dataclass(frozen=True)
 class Section(Generic[ConfigT]):
-    """One YAML file of a config folder: its name without `.yaml`, the type of its content, and if it may be absent."""
+    """One YAML file of a config folder: its name without `.yaml`, the type of its content, and if it may be absent.
+
+    `is_kept` tells that runs keep what it says, credentials excepted.
+    """
 
     name: str
     annotation: object
     adapter: TypeAdapter[ConfigT]
     is_required: bool = False
+    is_kept: bool = False
 
 
-DATA: Final[Section[DataConfig]] = Section("data", DataConfig, TypeAdapter(DataConfig), is_required=True)
-HPO: Final[Section[HpoConfig]] = Section("hpo", HpoConfig, TypeAdapter(HpoConfig), is_required=True)
-TRAIN: Final[Section[TrainConfig]] = Section("train", TrainConfig, TypeAdapter(TrainConfig), is_required=True)
+DATA: Final[Section[DataConfig]] = Section("data", DataConfig, TypeAdapter(DataConfig), is_required=True, is_kept=True)
+HPO: Final[Section[HpoConfig]] = Section("hpo", HpoConfig, TypeAdapter(HpoConfig), is_required=True, is_kept=True)
+TRAIN: Final[Section[TrainConfig]] = Section(
+    "train", TrainConfig, TypeAdapter(TrainConfig), is_required=True, is_kept=True
+)
 MLFLOW: Final[Section[MlflowConfig]] = Section("mlflow", MlflowConfig, TypeAdapter(MlflowConfig))
 NAMING: Final[Section[NamingConfig]] = Section("naming", NamingConfig, TypeAdapter(NamingConfig))
 PATHS: Final[Section[PathsConfig]] = Section("paths", PathsConfig, TypeAdapter(PathsConfig))
@@ -134,8 +141,9 @@ class _Loader:
         return self._validate(section, source)
 
     def _validate(self, section: Section[ConfigT], source: _Source) -> ConfigT | None:
-        substitution = Substitution(self.environ)
-        values = substitution.apply(source.values)
+        substitution = Substitution(self.environ, section.is_kept)
+        values = {key: substitution.apply(value, (key,)) for key, value in source.values.items()}
+        remember_credentials(values)
         self.problems += [source.message(path, text) for path, text in substitution.problems.items()]
         try:
             config = section.adapter.validate_python(values)

@@ -11,6 +11,7 @@ from infrastructure.config.problems import describe_value, nearest
 from infrastructure.config.yaml_reader import MAX_DEPTH, KeyPath, key_name, read_value
 from infrastructure.config.yaml_scalars import FORBIDDEN, check_characters, shorten
 from infrastructure.errors import ConfigError
+from infrastructure.redaction import REDACTED, is_credential_name
 
 
 @dataclass(frozen=True)
@@ -88,4 +89,6 @@ def _index(key: str, items: list[JsonValue], override: Override, path: KeyPath) 
 
 
 def _label(text: str) -> str:
-    return f"override {shorten(' '.join(FORBIDDEN.sub('?', text).split()), 100)}"
+    target, equals, written = text.partition("=")
+    shown = f"{target}{equals}{REDACTED}" if written and is_credential_name(target) else text
+    return f"override {shorten(' '.join(FORBIDDEN.sub('?', shown).split()), 100)}"

@@ -15,6 +15,7 @@ from pydantic import JsonValue
 
 from infrastructure.config.yaml_reader import KeyPath
 from infrastructure.config.yaml_scalars import FORBIDDEN
+from infrastructure.redaction import is_credential_name, remember_credentials
 
 _REFERENCE: Final = re.compile(r"\$\{env:(?:([A-Za-z_][A-Za-z0-9_]*)(?::([^}]*))?\})?")
 
@@ -24,10 +25,12 @@ class Substitution:
     """Puts the values of environment variables into texts, and remembers where, so that no message shows one.
 
     `written` has the text as it was written for each key that had a reference, `values` what stands in its place,
-    and `problems` a message for each reference that can't be followed.
+    and `problems` a message for each reference that can't be followed. With `is_kept` the texts are kept with runs, and
+    a variable with the name of a credential may stand only under a key with such a name.
     """
 
     environ: Mapping[str, str]
+    is_kept: bool = False
     written: dict[KeyPath, str] = field(default_factory=dict)
     values: dict[KeyPath, str] = field(default_factory=dict)
     problems: dict[KeyPath, str] = field(default_factory=dict)
@@ -67,6 +70,13 @@ class Substitution:
                 f"the environment variable {name} is not set; set it, or write ${{env:{name}:default}}"
             )
             return found.group()
+        if is_credential_name(name):
+            remember_credentials({name: value})
+            if self.is_kept and not any(is_credential_name(str(key)) for key in path):
+                self.problems[path] = (
+                    f"the environment variable {name} has the name of a credential, and what stands here is kept with "
+                    "the runs; give the key such a name too, like hub_token"
+                )
         if FORBIDDEN.search(value):
             self.problems[path] = f"the environment variable {name} holds a control character; allowed: printable text"
         return value

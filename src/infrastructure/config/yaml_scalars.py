@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from infrastructure.redaction import redacted
+
 MAX_INT: Final = 2**53 - 1
 """The largest whole number that JSON readers keep exactly (RFC 8785), and so the largest allowed here."""
 
@@ -80,5 +82,6 @@ def _resolve_float(text: str, mantissa: str) -> float:
 
 
 def shorten(text: str, width: int = 60) -> str:
-    """Return a text cut to a width that fits a message."""
+    """Return a text cut to a width that fits a message, without credentials, which a cut could make unknowable."""
+    text = redacted(text)
     return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -35,6 +35,7 @@ from infrastructure.executors.base import (
     failure,
     load_task_function,
 )
+from infrastructure.redaction import redact_file, redact_output, remember_credentials
 
 VMSTAT: Final = Path("/proc/vmstat")
 """Where Linux counts, among others, the processes that it killed for want of memory."""
@@ -45,6 +46,7 @@ class _Worker:
     process: ForkServerProcess
     connection: Connection
     lifeline: Connection
+    log_path: Path
     oom_kills: int
     is_asking: bool = False
     outcome: TaskOutcome | None = None
@@ -80,7 +82,7 @@ class LocalExecutor(Executor):
             process.start()
         theirs.close()
         lifeline_end.close()
-        self._workers[task.task_id] = _Worker(process, ours, lifeline, _oom_kills())
+        self._workers[task.task_id] = _Worker(process, ours, lifeline, task.log_path, _oom_kills())
 
     def _wait(self) -> list[TaskOutcome]:
         """Answer the reports of the tasks until at least one has ended."""
@@ -124,6 +126,7 @@ class LocalExecutor(Executor):
         worker.process.join()
         worker.connection.close()
         worker.lifeline.close()
+        redact_file(worker.log_path)  # of what other programs printed there; a dead process couldn't
         del self._workers[task_id]
         was_oom_killed = _oom_kills() > worker.oom_kills
         cause = _cause(worker.process.exitcode, was_oom_killed=was_oom_killed)
@@ -203,6 +206,7 @@ def _run(
     os.environ.clear()
     os.environ.update(environment)
     _print_to(log_path)
+    remember_credentials(payload)
 
     def report(step: int, metrics: Mapping[str, float]) -> None:
         stop = False
@@ -243,3 +247,4 @@ def _print_to(log_path: Path) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
+    redact_output()

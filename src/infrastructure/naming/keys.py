@@ -16,6 +16,7 @@ from infrastructure.config.schema import DataConfig, HpoConfig, TrainConfig
 from infrastructure.config.schema.base import is_identity
 from infrastructure.errors import IdentityError
 from infrastructure.naming.fingerprints import backbone_identity, fingerprint
+from infrastructure.redaction import without_credentials
 
 SCHEMA_V2: Final = 2
 SCHEMA_V1: Final = 1
@@ -139,7 +140,8 @@ def study_identity(
 ) -> StudyIdentity:
     """Compute a study's identity from its configurations; v2 with `train_config`, v1 without.
 
-    Raises IdentityError if the data, the folds or the backbone can't be read.
+    Credentials count for nothing: the document holds `***` in their place. Raises IdentityError if the data, the folds
+    or the backbone can't be read.
     """
     data_print = _data_fingerprint(_as_mapping(data_config), root_dir)
     data = identity_document(DataConfig, data_config)
@@ -153,7 +155,8 @@ def study_identity(
     if train_config is not None:
         train = identity_document(TrainConfig, train_config)
         document["train"] = {name: value for name, value in train.items() if name != "backbone"}
-    return identity_of({**document, "backbone": backbone_identity(backbone, root_dir)})
+    document["backbone"] = backbone_identity(backbone, root_dir)
+    return identity_of(without_credentials(document))
 
 
 def identity_of(document: Mapping[str, object]) -> StudyIdentity:

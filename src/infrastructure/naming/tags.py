@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+from infrastructure.redaction import redacted
+
 STUDY_KEY: Final = "code.study_key_hash"
 STUDY_KEY_LEGACY: Final = "code.grouping.study_key_hash"
 STUDY_FAMILY: Final = "code.study_family_hash"
@@ -58,9 +60,11 @@ MANY: Final = 80
 def split_long(key: str, text: str) -> dict[str, str]:
     """Return tags that hold a text of any length: `key`, `key.1`, `key.2`, … and then a count of the parts.
 
-    The parts of a very long text have names of their content, so that those of another one aren't overwritten before
-    the count, which comes last, names the new ones.
+    Credentials are taken out of the whole text, since one may lie across two parts. The parts of a very long text have
+    names of their content, so that those of another one aren't overwritten before the count, which comes last, names
+    the new ones.
     """
+    text = redacted(text)
     parts = [text[start : start + CHUNK] for start in range(0, len(text), CHUNK)] or [""]
     version = f".{hashlib.sha256(text.encode()).hexdigest()[:8]}" if len(parts) > MANY else ""
     return {

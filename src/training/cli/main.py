@@ -1,4 +1,4 @@
-"""The command `assay`: finds the command, and turns errors into one line and an exit code."""
+"""The command `assay`: finds the command, turns errors into one line and an exit code, and prints no credential."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from infrastructure.errors import AssayError
+from infrastructure.redaction import redact_output
 
 COMMANDS: Final = {
     "init": "Start a project that runs, with configuration and data.",
@@ -64,6 +65,7 @@ def main() -> None:
     0 done, 1 work failed, 2 usage or configuration, 75 the tracking store is away and what was done waits on disk,
     130 interrupted by Ctrl-C, 143 by SIGTERM.
     """
+    redact_output()
     _log_plainly()
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:

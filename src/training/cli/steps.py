@@ -15,7 +15,7 @@ from rich.console import Console
 
 from infrastructure.config.yaml_reader import read_value
 from infrastructure.errors import ConfigError, ExecutionError
-from infrastructure.tracking.mlflow.ui import experiment_page, ui_command
+from infrastructure.tracking.mlflow.ui import experiment_page, ui_command, ui_environment
 from training.cli.display import leaderboard, progress_on, ranking_lines, show_params
 from training.execution.local.train import train
 from training.hpo.execution.best import best
@@ -163,7 +163,7 @@ def open_ui(config_dir: Path | None, overrides: Sequence[str], port: int) -> Non
     """Serve the MLflow UI until it is interrupted."""
     open_project(config_dir, overrides)
     Console().print(f"MLflow UI: {experiment_page(port)}", markup=False, highlight=False, soft_wrap=True)
-    subprocess.run(ui_command(port), check=False)  # noqa: S603  our own interpreter
+    subprocess.run(ui_command(port), env=ui_environment(), check=False)  # noqa: S603  our own interpreter
 
 
 def show_model(console: Console, what: str, model: ModelResult) -> None:

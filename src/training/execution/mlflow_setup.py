@@ -9,6 +9,7 @@ from math import isfinite
 
 from infrastructure.errors import TrackingError
 from infrastructure.naming import tags as tag_keys
+from infrastructure.redaction import redacted
 from infrastructure.tracking.mlflow import runs
 from infrastructure.tracking.mlflow.runs import MetricPoint, Run, RunContent, RunStatus
 from training.execution.result import TrainingResult
@@ -65,7 +66,7 @@ def fail_training_run(run_id: str, reason: str, status: RunStatus = "FAILED") ->
 
 def failure_content(reason: str) -> RunContent:
     """Return what a run keeps of a training that came to nothing; without a reason, nothing."""
-    return RunContent(tags={tag_keys.FAILURE: reason[: tag_keys.CHUNK]} if reason else {})
+    return RunContent(tags={tag_keys.FAILURE: redacted(reason)[: tag_keys.CHUNK]} if reason else {})
 
 
 def params_as_text(params: Mapping[str, object]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from infrastructure.config.loading import ProjectConfig, load_project_config
 from infrastructure.naming.differences import Difference, differences
 from infrastructure.naming.keys import parse_document, study_identity
+from infrastructure.redaction import without_credentials
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def describe_config(config: ProjectConfig) -> Description:
         section: model.model_dump(mode="json")
         for section, model in (("data", config.data), ("hpo", config.hpo), ("train", config.train))
     }
-    return Description(document, not_identity(written, document))
+    return Description(document, not_identity(without_credentials(written), document))
 
 
 def not_identity(written: Mapping[str, JsonValue], document: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

@@ -21,6 +21,7 @@ from infrastructure.config.schema import HpoConfig
 from infrastructure.config.schema.search_space import Constant
 from infrastructure.errors import ConfigError, ExecutionError, one_line
 from infrastructure.naming.keys import trial_key_hash
+from infrastructure.redaction import redacted
 from training.hpo.records import TrialRecord
 from training.hpo.search_space import check_params, is_active, suggested_distributions
 from training.hpo.study import STATES
@@ -69,7 +70,7 @@ def _frozen(record: TrialRecord, config: HpoConfig) -> FrozenTrial:
         value=record.value if record.state == "complete" else None,
         params={name: record.params[name] for name in distributions},
         distributions=distributions,
-        user_attrs={RECORD: record.model_dump_json()},
+        user_attrs={RECORD: redacted(record.model_dump_json())},
         intermediate_values={index: value for index, value in values.items() if value is not None},
     )
 
@@ -172,6 +173,7 @@ def _storage_errors(url: str) -> Iterator[None]:
 
 def _shown(url: str) -> str:
     try:
-        return make_url(url).render_as_string(hide_password=True)
+        make_url(url)
     except (SQLAlchemyError, ValueError):
         return "of an unreadable address"  # which may hold a password anywhere
+    return redacted(url)

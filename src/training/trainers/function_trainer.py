@@ -11,6 +11,7 @@ import numpy as np
 
 from infrastructure.config.schema.train import FunctionTrain
 from infrastructure.errors import ConfigError, ExecutionError
+from infrastructure.redaction import redacted
 from infrastructure.storage.files import write_json_atomic
 from training.trainers.base import FitRequest, FitResult, Report
 from training.trainers.import_paths import import_object
@@ -89,10 +90,12 @@ def _arguments(
 
 def _checked_metrics(returned: object, backbone: str) -> dict[str, float]:
     if not isinstance(returned, Mapping):
-        raise ExecutionError(f"{backbone} must return a mapping of metric names to numbers, got {returned!r:.60}")
+        raise ExecutionError(
+            f"{backbone} must return a mapping of metric names to numbers, got {redacted(repr(returned)):.60}"
+        )
     for name, value in returned.items():
         if not isinstance(name, str) or not isinstance(value, Real) or isinstance(value, bool):
-            raise ExecutionError(f"{backbone} must return numbers by name, got {name!r}: {value!r:.60}")
+            raise ExecutionError(f"{backbone} must return numbers by name, got {name!r}: {redacted(repr(value)):.60}")
     return {name: float(value) for name, value in returned.items()}
 
 

@@ -52,10 +52,11 @@ def _load(model_dir: Path) -> tuple[str, Pipeline]:
     description = json.loads((model_dir / "assay_model.json").read_text())
     task, length = description["task"], description["max_length"]
     tokenizer = AutoTokenizer.from_pretrained(model_dir, local_files_only=True, model_max_length=length)
+    loading = {"local_files_only": True, "use_safetensors": True}
     if task == "token_classification":
-        model = AutoModelForTokenClassification.from_pretrained(model_dir, local_files_only=True)
+        model = AutoModelForTokenClassification.from_pretrained(model_dir, **loading)
         overlap = (length - tokenizer.num_special_tokens_to_add()) // 4
         options: dict[str, Any] = {"aggregation_strategy": "simple", "stride": overlap}
         return task, pipeline("token-classification", model=model, tokenizer=tokenizer, **options)
-    model = AutoModelForSequenceClassification.from_pretrained(model_dir, local_files_only=True)
+    model = AutoModelForSequenceClassification.from_pretrained(model_dir, **loading)
     return task, pipeline("text-classification", model=model, tokenizer=tokenizer, truncation=True)

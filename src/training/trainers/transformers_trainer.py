@@ -152,9 +152,9 @@ class _Backbone:
             config.problem_type = "single_label_classification"
         if dropout is not None:
             _set_dropout(config, dropout, self.name)
-        # A checkpoint that has a head for other labels gives its body only.
-        load = head.model_class.from_pretrained
-        return self._load(load, config=config, dtype=torch.float32, ignore_mismatched_sizes=True)
+        # A checkpoint that has a head for other labels gives its body only. Other formats of weights are pickles.
+        options = {"dtype": torch.float32, "ignore_mismatched_sizes": True, "use_safetensors": True}
+        return self._load(head.model_class.from_pretrained, config=config, **options)
 
     def _load(self, load: Callable[..., _Loaded], **options: object) -> _Loaded:
         try:

@@ -14,7 +14,9 @@ from infrastructure.executors.base import TaskReport
 
 
 def work(payload: Mapping[str, JsonValue], report: TaskReport) -> None:
-    """Do what the payload says: report, write a file, sleep, raise, or die."""
+    """Do what the payload says: print, report, write a file, sleep, raise, or die."""
+    if "print" in payload:
+        print(payload["print"], flush=True)
     for step in range(1, int(str(payload.get("steps", 0))) + 1):
         report(step, {"value": step * 0.5})
     if "sleep" in payload:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from infrastructure.config.schema.base import ConfigModel
+from infrastructure.redaction import is_credential_name, without_credentials
 
 Scalar = str | int | float | bool | None
 
@@ -127,6 +128,22 @@ def ordered_names(space: Mapping[str, Parameter]) -> list[str]:
 
 
 def check_conditions(space: dict[str, Parameter]) -> dict[str, Parameter]:
-    """Return the space if all its conditions can be met; raise ValueError otherwise."""
+    """Return the space if all its conditions can be met and nothing in it is a credential; raise ValueError otherwise.
+
+    What is sampled is kept with the runs to the last bit, which a credential can't be.
+    """
     ordered_names(space)
+    for name, parameter in space.items():
+        values = _texts(parameter)
+        if values and (is_credential_name(name) or without_credentials({"": values})[""] != values):
+            raise ValueError(
+                f"{name}: looks like a credential, which no run keeps; give the hyperparameter another name"
+            )
     return space
+
+
+def _texts(parameter: Parameter) -> list[str]:
+    """Return the texts that a parameter may be."""
+    values = parameter.values if isinstance(parameter, Choice) else ()
+    values = (parameter.value,) if isinstance(parameter, Constant) else values
+    return [value for value in values if isinstance(value, str)]

@@ -13,20 +13,23 @@ import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 from mlflow.exceptions import MlflowException
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from requests.exceptions import RequestException
 
 from infrastructure.errors import StoreUnreachableError, TrackingError, one_line
 from infrastructure.naming import tags
+from infrastructure.redaction import redacted, redacted_fields
 from infrastructure.tracking.mlflow import queries, runs
-from infrastructure.tracking.mlflow.addresses import without_password
 from infrastructure.tracking.mlflow.runs import MetricPoint, RunContent, RunStatus
 from infrastructure.tracking.mlflow.session import current_session
 
 _log = logging.getLogger(__name__)
+
+Text = Annotated[str, AfterValidator(redacted)]
+Fields = Annotated[dict[str, str], AfterValidator(redacted_fields)]
 
 WRITER: Final = "writer:"
 LONGEST_CALL: Final = 60.0
@@ -43,7 +46,10 @@ def journals(output_dir: Path) -> list[tuple[Path, str]]:
 
 
 class Operation(BaseModel):
-    """One change of a run. `time` is in milliseconds since 1970, and makes sending it twice the same as once."""
+    """One change of a run, without credentials: it lies on disk until it is sent.
+
+    `time` is in milliseconds since 1970, and makes sending it twice the same as once.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,14 +57,14 @@ class Operation(BaseModel):
     run: str
     time: int
     experiment_id: str = ""
-    name: str = ""
+    name: Text = ""
     parent: str = ""
-    params: dict[str, str] = {}
+    params: Fields = {}
     metrics: list[tuple[str, float, int]] = []
-    tags: dict[str, str] = {}
+    tags: Fields = {}
     status: RunStatus = "FINISHED"
     done: bool = False
-    text: str = ""
+    text: Text = ""
 
     @property
     def content(self) -> RunContent:
@@ -187,9 +193,9 @@ class Outbox:
         if self._crash is not None:
             raise self._crash
         if self._sent < self._size:
-            store = without_password(current_session().tracking_uri)
             raise StoreUnreachableError(
-                f"the tracking store {store} doesn't answer; {self.waiting} records of the study wait in "
+                f"the tracking store {current_session().tracking_uri} doesn't answer; "
+                f"{self.waiting} records of the study wait in "
                 f"{self._journal}: give the same command again, or `assay sync`, when it is back"
             )
 

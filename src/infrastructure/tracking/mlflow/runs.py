@@ -1,4 +1,4 @@
-"""Creating, filling and ending runs: the only writer of runs.
+"""Creating, filling and ending runs: the only writer of runs, which takes credentials out of all that it writes.
 
 A run is done when its tag `code.done` says so. The tag is written last, after everything else of the run, the status
 that the store keeps included: whatever is killed in between is taken up again, and no run that is done stays RUNNING.
@@ -24,6 +24,7 @@ from mlflow.exceptions import MlflowException
 
 from infrastructure.errors import RunNotFoundError, TrackingError
 from infrastructure.naming import tags
+from infrastructure.redaction import redacted, redacted_fields
 from infrastructure.tracking.mlflow.queries import get_run, search
 from infrastructure.tracking.mlflow.session import current_session
 
@@ -89,9 +90,9 @@ def create_run(experiment_name: str, run_name: str, run_tags: Mapping[str, str],
     if not run_name.strip():
         raise TrackingError("a run needs a name: run_name is empty, and MLflow would make up a random one")
     nested = {tags.PARENT_RUN: parent_run_id} if parent_run_id else {}
-    all_tags = {tags.WRITER: uuid.uuid4().hex, **run_tags, **nested}
+    all_tags = {tags.WRITER: uuid.uuid4().hex, **redacted_fields(run_tags), **nested}
     at = _now()
-    run = session.client.create_run(_experiment_id(experiment_name), run_name, all_tags, at)
+    run = session.client.create_run(_experiment_id(experiment_name), redacted(run_name), all_tags, at)
     session.live_runs.add(run.info.run_id)
     if session.store_folder is None:
         delete_duplicates({run.info.run_id}, at)
@@ -132,7 +133,7 @@ def reopen_run(run_id: str) -> Run:
 
 def set_tag(run_id: str, key: str, value: str) -> None:
     """Set one tag of a run."""
-    current_session().client.set_tag(run_id, key, value)
+    current_session().client.set_tag(run_id, key, redacted_fields({key: value})[key])
 
 
 def delete_run(run_id: str) -> None:
@@ -160,8 +161,8 @@ def write_run(run_id: str, content: RunContent, at: int | None = None) -> None:
     client = current_session().client
     measured = _now() if at is None else at
     metrics = _batches((Metric(m.name, m.value, measured, m.step) for m in content.metrics), METRICS_A_BATCH)
-    params = _batches((Param(key, value) for key, value in content.params.items()), PARAMS_A_BATCH)
-    run_tags = _batches((RunTag(key, value) for key, value in content.tags.items()), TAGS_A_BATCH)
+    params = _batches((Param(*param) for param in redacted_fields(content.params).items()), PARAMS_A_BATCH)
+    run_tags = _batches((RunTag(*tag) for tag in redacted_fields(content.tags).items()), TAGS_A_BATCH)
     for index in range(max(len(metrics), len(params), len(run_tags))):
         client.log_batch(
             run_id,
@@ -242,7 +243,7 @@ def log_artifacts(run_id: str, folder: Path, artifact_path: str) -> None:
 def log_text(run_id: str, text: str, artifact_file: str) -> None:
     """Keep a text with a run, as a file of this name."""
     _remove_cut_uploads(run_id)
-    current_session().client.log_text(run_id, text, artifact_file)
+    current_session().client.log_text(run_id, redacted(text), artifact_file)
 
 
 def _remove_cut_uploads(run_id: str) -> None:

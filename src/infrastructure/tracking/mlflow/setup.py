@@ -28,7 +28,7 @@ from infrastructure.config.schema import MlflowConfig
 from infrastructure.config.schema.project import AzureMl
 from infrastructure.errors import ProjectNotFoundError, StoreSwitchError, StoreUnreachableError, TrackingError, one_line
 from infrastructure.paths.utils import resolve_project_paths_with_fallback
-from infrastructure.tracking.mlflow.addresses import without_password
+from infrastructure.redaction import redacted, remember_credentials
 from infrastructure.tracking.mlflow.local_store import prepare, store_file
 from infrastructure.tracking.mlflow.session import StoreSession, configured_session, set_session
 from infrastructure.tracking.mlflow.store_client import StoreClient
@@ -101,7 +101,7 @@ def setup_mlflow(
     set_session(session)
     _drop_foreign_run_id(session)
     if before is None or (before.tracking_uri, before.experiment_id) != (session.tracking_uri, session.experiment_id):
-        _log.info("MLflow: experiment %r in %s (%s)", name, without_password(store.uri), store.reason)
+        _log.info("MLflow: experiment %r in %s (%s)", name, redacted(store.uri), store.reason)
     return store.uri
 
 
@@ -180,11 +180,12 @@ def _azure_tracking_uri(workspace: AzureMl) -> str:
 
 def _open(store: _Store, experiment_name: str, patience: float) -> StoreSession:
     """Set the URI first and the experiment after it, creating either where it isn't there yet."""
+    remember_credentials({"tracking_uri": store.uri})
     session = configured_session()
     if session is not None and session.tracking_uri != store.uri and (session.live_runs or mlflow.active_run()):
         raise StoreSwitchError(
-            f"the tracking store can't change from {without_password(session.tracking_uri)} to "
-            f"{without_password(store.uri)} while a run is live; end the run first"
+            f"the tracking store can't change from {session.tracking_uri} to {store.uri} "
+            "while a run is live; end the run first"
         )
     artifacts = None
     before = os.environ.get(TRACKING_URI)
@@ -197,9 +198,8 @@ def _open(store: _Store, experiment_name: str, patience: float) -> StoreSession:
         experiment_id = _experiment_id(client, experiment_name, artifacts)
     except (MlflowException, RequestException, SQLAlchemyError, OSError, StoreUnreachableError) as error:
         _restore_uri(before)
-        reason = one_line(error).replace(store.uri, without_password(store.uri))
         raise StoreUnreachableError(
-            f"the tracking store {without_password(store.uri)} ({store.reason}) can't be used: {reason}"
+            f"the tracking store {store.uri} ({store.reason}) can't be used: {one_line(error)}"
         ) from error
     live = session.live_runs if session is not None and session.tracking_uri == store.uri else set()
     return StoreSession(store.uri, experiment_id, experiment_name, client, store.is_projects_own, live)

@@ -17,7 +17,6 @@ from requests.exceptions import ConnectionError as RequestsConnectionError
 
 from infrastructure.errors import StoreUnreachableError, one_line
 from infrastructure.naming import tags
-from infrastructure.tracking.mlflow.addresses import without_password
 
 TEMPORARY: Final = frozenset(
     {"TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
@@ -132,6 +131,6 @@ def is_temporary(error: MlflowException | RequestException) -> bool:
 
 def unreachable(tracking_uri: str, error: Exception, seconds: float) -> StoreUnreachableError:
     """Return the error that says which store didn't answer, for how long, and why."""
-    shown = without_password(tracking_uri)
-    reason = one_line(error).replace(tracking_uri, shown)
-    return StoreUnreachableError(f"the tracking store {shown} didn't answer for {seconds:g} s: {reason}")
+    return StoreUnreachableError(
+        f"the tracking store {tracking_uri} didn't answer for {seconds:g} s: {one_line(error)}"
+    )

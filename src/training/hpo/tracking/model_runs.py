@@ -17,6 +17,7 @@ from infrastructure.naming.fingerprints import fingerprint
 from infrastructure.naming.keys import refit_key_hash
 from infrastructure.naming.run_names import RunLabels, run_name
 from infrastructure.paths.layout import TaskPaths
+from infrastructure.redaction import without_credentials
 from infrastructure.tracking.mlflow import models, queries, runs
 from infrastructure.tracking.mlflow.models import CHAMPION, ModelSource
 from infrastructure.tracking.mlflow.runs import RunContent, RunStatus
@@ -46,9 +47,9 @@ class Protocol:
 
     @property
     def document(self) -> dict[str, JsonValue]:
-        """What the key of a training under this protocol is computed from, beside its trial."""
+        """What the key of a training under this protocol is computed from, beside its trial; it holds no credential."""
         differing: dict[str, JsonValue] = {"stage": self.stage, "include_validation": self.include_validation}
-        return {**differing, "params": dict(self.params)}
+        return without_credentials({**differing, "params": dict(self.params)})
 
     def key_hash(self, trial_key_hash: str) -> str:
         """Return the key of this training of a trial."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from pydantic import JsonValue
 
-from infrastructure.config.loading import DATA, HPO, TRAIN
+from infrastructure.config.loading import DATA, HPO, TRAIN, load_section
 from infrastructure.config.schema import DataConfig, HpoConfig, TrainConfig
-from infrastructure.errors import ExecutionError, RunNotFoundError
+from infrastructure.errors import ConfigError, ExecutionError, RunNotFoundError
 from infrastructure.naming import tags
+from infrastructure.redaction import REDACTED, without_credentials
 from infrastructure.tracking.mlflow import runs
 from infrastructure.tracking.mlflow.queries import RunRecord
 from training.hpo.tracking.environments import environment_of
@@ -27,6 +31,7 @@ from training.hpo.tracking.references import (
 )
 
 FOLDS_FILE = "folds.json"
+PROTOCOL = "protocol"
 WHOLE = -1
 """Stands in place of a fold's index for a training on all training rows."""
 
@@ -53,19 +58,20 @@ class RecordedTraining:
     environment: Mapping[str, JsonValue]
 
 
-def recorded_training(reference: str) -> RecordedTraining:
+def recorded_training(reference: str, config_dir: Path | None = None) -> RecordedTraining:
     """Return a trial, fold, refit or final training with all that it takes to do it again.
 
-    `reference` is the id or name of a run. Raises RunNotFoundError if there is none or it lacks something, and
-    ExecutionError if there is nothing in it to be done again.
+    `reference` is the id or name of a run. Credentials, which no run keeps, come from the configuration in
+    `config_dir`. Raises RunNotFoundError if there is no such run or it lacks something, and ExecutionError if there is
+    nothing in it to be done again or a credential is missing.
     """
     run = find_run(reference)
     if run.tags.get(tags.STAGE) == tags.STAGE_SWEEP:
         raise ExecutionError(f"{run.name} is a study; name one of its trials, folds, refits or final trainings")
     trial, study = trial_of(run), study_of(run)
-    configs = _configs(run, trial, study)
     differing = protocol(run) or {}
-    changed = differing.get("params", {})
+    configs = _with_credentials({**_configs(run, trial, study), PROTOCOL: differing.get("params", {})}, config_dir)
+    changed = configs[PROTOCOL]
     assert isinstance(changed, dict)
     metrics = _metrics(run, trial)
     if not any(metrics.values()):
@@ -92,6 +98,58 @@ def _configs(run: RunRecord, trial: RunRecord, study: RunRecord) -> dict[str, Js
     if missing := [name for name in (DATA.name, HPO.name, TRAIN.name) if name not in configs]:
         raise RunNotFoundError(f"the study of {run.name} keeps no configuration ({', '.join(missing)})")
     return configs
+
+
+def _with_credentials(recorded: dict[str, JsonValue], config_dir: Path | None) -> dict[str, JsonValue]:
+    """Return recorded configurations with their credentials, as the project's present one has them.
+
+    Raises ExecutionError if it hasn't got one.
+    """
+    if config_dir is None or REDACTED not in json.dumps(recorded):
+        return recorded
+    present = _present_configs(config_dir)
+    restored = _restored(recorded, present, without_credentials(present))
+    if missing := list(_missing(restored, present)):
+        field = missing[0].replace(".", ".yaml ", 1).replace(f"{PROTOCOL}.yaml ", "train.yaml final.params.")
+        raise ExecutionError(
+            f"{field} is a credential, which no run keeps, and {config_dir} hasn't got it either; add it there"
+        )
+    assert isinstance(restored, dict)
+    return restored
+
+
+def _present_configs(config_dir: Path) -> dict[str, JsonValue]:
+    """Return the sections of a config folder that can be read."""
+    found: dict[str, JsonValue] = {}
+    with suppress(ConfigError):
+        found[DATA.name] = load_section(DATA, config_dir).model_dump(mode="json")
+    with suppress(ConfigError):
+        found[HPO.name] = load_section(HPO, config_dir).model_dump(mode="json")
+    with suppress(ConfigError):
+        train = load_section(TRAIN, config_dir).model_dump(mode="json")
+        found |= {TRAIN.name: train, PROTOCOL: train["final"]["params"]}
+    return found
+
+
+def _restored(recorded: JsonValue, present: JsonValue, clean: JsonValue) -> JsonValue:
+    """Return a recorded value with the credentials of the present one; `clean` is the present one without them."""
+    if isinstance(recorded, dict) and isinstance(present, dict) and isinstance(clean, dict):
+        return {name: _restored(value, present.get(name), clean.get(name)) for name, value in recorded.items()}
+    return present if _has_gap(recorded) and recorded == clean else recorded
+
+
+def _has_gap(value: JsonValue) -> bool:
+    return REDACTED in json.dumps(value)
+
+
+def _missing(restored: JsonValue, present: JsonValue, path: str = "") -> Iterator[str]:
+    """Yield the fields that hold no credential where there was one."""
+    if isinstance(restored, dict):
+        for name, value in restored.items():
+            inner = present.get(name) if isinstance(present, dict) else None
+            yield from _missing(value, inner, f"{path}.{name}" if path else name)
+    elif _has_gap(restored) and restored != present:
+        yield path
 
 
 def _metrics(run: RunRecord, trial: RunRecord) -> dict[int, dict[str, float]]:

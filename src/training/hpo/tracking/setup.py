@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +16,12 @@ from infrastructure.naming import tags
 from infrastructure.naming.keys import SCHEMA_V2, Config, StudyIdentity
 from infrastructure.naming.run_names import RunLabels, run_name
 from infrastructure.paths.utils import resolve_project_paths_with_fallback
+from infrastructure.redaction import credential_fields, remember_credentials, without_credentials
 from infrastructure.tracking.mlflow.hash_utils import compute_study_identity, get_or_compute_study_key_hash
 from infrastructure.tracking.mlflow.session import current_session
 from training.hpo.tracking.context import HpoContext
+
+_log = logging.getLogger(__name__)
 
 
 def setup_hpo_mlflow_run(
@@ -51,18 +56,29 @@ def setup_hpo_mlflow_run(
         run_id=run_id,
         should_resume=should_resume,
         checkpoint_enabled=checkpoint_enabled,
-        configs=_as_json({"data": data_config, "hpo": hpo_config, "train": train_config}),
+        configs=_kept({"data": data_config, "hpo": hpo_config, "train": train_config}),
     )
     return context, study_run_name(context)
 
 
-def _as_json(configs: Mapping[str, Config | None]) -> str:
+def _kept(configs: Mapping[str, Config | None]) -> str:
+    """Return the configurations as JSON, without credentials; the user is told of each."""
     values = {
         section: config.model_dump(mode="json") if isinstance(config, BaseModel) else dict(config)
         for section, config in configs.items()
         if config is not None
     }
-    return json.dumps(values, ensure_ascii=False)
+    for field in credential_fields(values):
+        _tell(field)
+    remember_credentials(values)
+    return json.dumps(without_credentials(values), ensure_ascii=False)
+
+
+@functools.cache
+def _tell(field: str) -> None:
+    """Say once that a field is a credential."""
+    file, _, key = field.partition(".")
+    _log.info("%s.yaml %s looks like a credential: it isn't kept with the runs and counts for no key", file, key)
 
 
 def study_run_name(context: HpoContext) -> str:

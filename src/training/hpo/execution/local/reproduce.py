@@ -60,13 +60,13 @@ def reproduce(
 ) -> Reproduction:
     """Do a trial, fold, refit or final training again, and compare its metrics with those of the tracking store.
 
-    The configuration comes from the store alone; of the project only its store, data and code are used. Nothing is
-    written to the store. Raises RunNotFoundError if the store lacks the run, and ExecutionError if the data isn't
-    what it was or the training fails.
+    The configuration comes from the store alone; of the project only its store, data, code and credentials are used,
+    which no run keeps. Nothing is written to the store. Raises RunNotFoundError if the store lacks the run, and
+    ExecutionError if the data isn't what it was or the training fails.
     """
     root_dir, found = resolve_project_paths_with_fallback(config_dir=config_dir)
     setup_mlflow(config_dir=found)
-    recorded = recorded_training(reference)
+    recorded = recorded_training(reference, found)
     _check_identity(recorded, root_dir)
     show = progress or Progress()
     pairs: list[MetricPair] = []
