@@ -48,7 +48,7 @@ _VARIABLES: Final = frozenset({"PWD"})
 """Environment variables that are something else than their names say."""
 
 _PLAIN: Final = re.compile(r"(?:[a-z]+|[A-Z]+|[A-Z][a-z]+|[0-9]+)")
-_NO_TEXT: Final = re.compile(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?|(?i:true|false|none|null|nan)")
+_NO_TEXT: Final = re.compile(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?|[-+]?(?i:true|false|none|null|nan|inf)")
 
 _USER_INFO: Final = re.compile(
     r"(?<![A-Za-z0-9+.\-])(?!(?:abfss?|wasbs?)://[^\s/:@]*@)([A-Za-z][A-Za-z0-9+.\-]{0,30}://)"
