@@ -19,19 +19,19 @@ from typing import Any, Final
 import mlflow
 from pydantic import BaseModel, ConfigDict
 
-from infrastructure.executors.base import Executor, OnReport
+from infrastructure.executors.base import Executor, OnReport, OnRetry
 from infrastructure.executors.inline import InlineExecutor
 from infrastructure.tracking.mlflow.session import set_session
 from tests.faults import planted
 from tests.faults.boundaries import Boundaries
 from tests.faults.observation import observe
-from training.hpo.execution.local import model_training
 from training.hpo.execution.local import sweep as sweeping
+from training.hpo.execution.local import workers
 from training.hpo.execution.local.refit import refit
 from training.hpo.execution.local.sweep import sweep
 from training.hpo.execution.local.workers import make_executor
 
-WORK: Final[tuple[Any, ...]] = (sweeping, model_training)
+WORK: Final[tuple[Any, ...]] = (sweeping, workers)
 """The modules that make executors."""
 
 
@@ -61,8 +61,10 @@ class Ending(BaseModel):
     at: str = ""
 
 
-def _inline(_workers: int, _trainer: str, on_report: OnReport, _environment: object = None) -> Executor:
-    return InlineExecutor(on_report)
+def _inline(
+    _workers: int, _trainer: str, on_report: OnReport, on_retry: OnRetry, _environment: object = None
+) -> Executor:
+    return InlineExecutor(on_report, on_retry)
 
 
 def _use_executor(make: Any) -> None:

@@ -421,7 +421,7 @@ def test_a_log_is_clean_while_its_worker_runs(tmp_path: Path) -> None:
         return False
 
     payload: dict[str, JsonValue] = {"api_token": "word-of-mine-1", "print": "it is word-of-mine-1", "steps": 1}
-    with LocalExecutor(1, read, dict(os.environ)) as executor:
+    with LocalExecutor(1, read, lambda *_: None, dict(os.environ)) as executor:
         executor.submit(Task("a", "tests.infrastructure.executors.tasks:work", payload, log))
         executor.wait()
     assert during == ["it is ***\n"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 from pydantic import JsonValue
 
@@ -14,35 +15,34 @@ from infrastructure.executors.base import TaskReport
 
 
 def work(payload: Mapping[str, JsonValue], report: TaskReport) -> None:
-    """Do what the payload says: print, report, write a file, sleep, raise, or die."""
-    if "print" in payload:
-        print(payload["print"], flush=True)
-    for step in range(1, int(str(payload.get("steps", 0))) + 1):
-        report(step, {"value": step * 0.5})
-    if "sleep" in payload:
-        time.sleep(float(str(payload["sleep"])))
-    if "raise" in payload:
-        raise ValueError(str(payload["raise"]))
-    if "kill" in payload:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if "dies" in payload:
-        die_so_often(Path(str(payload["lives"])), int(str(payload["dies"])))
-    if "hog" in payload:
-        bytearray(1 << 50)
-    if "cgroup" in payload:
-        Path(str(payload["cgroup"]), "cgroup.procs").write_text(str(os.getpid()))
-        bytearray(b"x") * (1 << 30)
-    if "save" in payload:
-        save_when_told(Path(str(payload["save"])), report)
-    if "file" in payload:
-        Path(str(payload["file"])).write_text(os.environ.get("COLOUR", "none"))
+    """Do what the payload says, in its order: print, report, sleep, raise, die, fill the memory, save, write a file."""
+    for name, value in payload.items():
+        if name == "steps":
+            for step in range(1, int(str(value)) + 1):
+                report(step, {"value": step * 0.5})
+        elif name == "save":
+            save_when_told(Path(str(value)), report)
+        elif name in ACTIONS:
+            ACTIONS[name](str(value))
 
 
-def die_so_often(lives: Path, count: int) -> None:
-    """Note that the task was begun, and kill its process if that wasn't more than `count` times."""
-    with lives.open("a") as file:
+def fail(message: str) -> None:
+    """Raise an error."""
+    raise ValueError(message)
+
+
+def fill_memory_of(cgroup: str) -> None:
+    """Join a control group, and ask for more memory than it has."""
+    Path(cgroup, "cgroup.procs").write_text(str(os.getpid()))
+    bytearray(b"x") * (1 << 30)
+
+
+def die_so_often(text: str) -> None:
+    """Note in a file that the task was begun, and kill its process if that wasn't more than so many times."""
+    count, _, lives = text.partition(" ")
+    with Path(lives).open("a") as file:
         file.write("x")
-    if lives.stat().st_size <= count:
+    if Path(lives).stat().st_size <= int(count):
         os.kill(os.getpid(), signal.SIGSEGV)
 
 
@@ -58,3 +58,15 @@ def save_when_told(file: Path, report: TaskReport) -> None:
         time.sleep(0.01)
     file.write_text("saved")
     raise SystemExit(143)
+
+
+ACTIONS: Final[Mapping[str, Callable[[str], object]]] = {
+    "print": lambda text: print(text, flush=True),
+    "sleep": lambda text: time.sleep(float(text)),
+    "raise": fail,
+    "kill": lambda _: os.kill(os.getpid(), signal.SIGKILL),
+    "dies": die_so_often,
+    "hog": lambda _: bytearray(1 << 50),
+    "cgroup": fill_memory_of,
+    "file": lambda text: Path(text).write_text(os.environ.get("COLOUR", "none")),
+}

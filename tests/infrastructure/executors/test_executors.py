@@ -156,7 +156,7 @@ class TestLocalExecutor(ExecutorContract):
         told: list[tuple[str, str]] = []
         lives = tmp_path / "lives"
         with self.make(never, lambda *death: told.append(death)) as executor:
-            executor.submit(replace(self.task(tmp_path, dies=dies, lives=str(lives)), max_retries=2))
+            executor.submit(replace(self.task(tmp_path, dies=f"{dies} {lives}"), max_retries=2))
             outcome = drain(executor)["a"]
         assert outcome.state == state
         assert outcome.message == ("" if state == "done" else "the process was ended by SIGSEGV (3 attempts)")
