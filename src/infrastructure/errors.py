@@ -7,6 +7,8 @@ AssayError
 ├── IdentityError                   a key hash can't be had from what was given
 ├── MissingExtraError               an optional package isn't installed
 ├── NotComparableError              results that mean different things were to be compared
+├── UnsafePathError                 a file or folder of ours leads elsewhere
+├── OutputError                     a file of ours can't be written: no room, or not allowed
 ├── ExecutionError                  the work itself failed
 ├── StudyHeldError                  another process works on the study
 └── TrackingError                   the tracking store refused or can't be used
@@ -34,6 +36,9 @@ class AssayError(Exception):
 
     exit_code: ClassVar[int] = 1
 
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
+
 
 class ConfigError(AssayError):
     """A configuration has faults; `problems` holds all of them, each as `file:line key: what; what is allowed`."""
@@ -42,7 +47,7 @@ class ConfigError(AssayError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(printable(problem) for problem in problems)
-        super().__init__("\n".join(self.problems))
+        Exception.__init__(self, "\n".join(self.problems))
 
 
 class ProjectNotFoundError(AssayError):
@@ -78,6 +83,19 @@ class NotComparableError(AssayError):
     """Studies whose data or evaluation differ were to be compared."""
 
     exit_code = 2
+
+
+class UnsafePathError(AssayError):
+    """A file or folder that is to be written or deleted is a link that leads elsewhere, or no file or folder."""
+
+    exit_code = 2
+
+
+class OutputError(AssayError):
+    """A file of ours can't be written: the disk is full, or the folder may not be written to.
+
+    Nothing that was acknowledged is lost; once there is room, the same command goes on.
+    """
 
 
 class ExecutionError(AssayError):

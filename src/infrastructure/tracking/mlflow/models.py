@@ -18,7 +18,7 @@ from mlflow.models import infer_signature
 
 from infrastructure.errors import IdentityError, RunNotFoundError, TrackingError
 from infrastructure.naming.fingerprints import fingerprint
-from infrastructure.tracking.mlflow.queries import get_run
+from infrastructure.tracking.mlflow.queries import get_run, quoted
 from infrastructure.tracking.mlflow.runs import has_artifact
 from infrastructure.tracking.mlflow.session import current_session
 
@@ -151,5 +151,5 @@ def stored_model_fingerprint(run_id: str) -> str | None:
 
 def registered_version(run_id: str, name: str) -> str:
     """Return the version of `name` that a run's model was registered as, or an empty text."""
-    found = current_session().client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    found = current_session().client.search_model_versions(f"name = {quoted(name)} and run_id = {quoted(run_id)}")
     return str(found[0].version) if found else ""

@@ -82,6 +82,8 @@ def create_run(experiment_name: str, run_name: str, run_tags: Mapping[str, str],
     session = current_session()
     if not run_name.strip():
         raise TrackingError("a run needs a name: run_name is empty, and MLflow would make up a random one")
+    if not run_name.isprintable():
+        raise TrackingError(f"run_name {run_name!r:.80} has characters that can't be seen; write printable ones")
     nested = {tags.PARENT_RUN: parent_run_id} if parent_run_id else {}
     all_tags = {tags.WRITER: uuid.uuid4().hex, **run_tags, **nested}
     run = session.client.create_run(_experiment_id(experiment_name), run_name, all_tags, _now())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from infrastructure.errors import DataError, ExecutionError
 from infrastructure.executors.base import Executor
+from infrastructure.storage.own_files import delete_folder
 from training.data.datasets import load_dataset
 from training.data.folds import make_folds, read_folds, write_folds
 from training.execution.mlflow_setup import ended_on_error
@@ -44,7 +44,7 @@ def sweep(
     imported = None if import_from is None else read_optuna_study(project, import_from)
     with study_lease(project.context.study_key_hash, project.run_name, project.paths.folder), ended_on_error():
         if force:  # what lies in the folder of a variant that is yet to come is of a store that was lost
-            shutil.rmtree(project.paths.folder, ignore_errors=True)
+            delete_folder(project.paths.folder)
         runs = StudyRuns.open(project.context, project.run_name, project.paths.folder)
         with runs:
             driver = open_study(project, runs, show)
