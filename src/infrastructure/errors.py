@@ -24,6 +24,7 @@ A message is one line for the person who reads it: the rule, the value, what is 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
@@ -142,6 +143,19 @@ class StoreUnreachableError(TrackingError):
     """The tracking store doesn't answer."""
 
     exit_code = 75
+
+
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""What the system answers when a disk is full, a quota or the largest size of a file reached, or a disk read-only."""
+
+
+def has_no_room(error: BaseException | None) -> bool:
+    """Tell whether an error comes of a disk that takes no more, which is no fault of the work and passes."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def printable(text: str) -> str:

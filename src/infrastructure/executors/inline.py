@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-from infrastructure.errors import one_line
+from infrastructure.errors import has_no_room, one_line
 from infrastructure.executors.base import (
     Executor,
     OnReport,
@@ -50,7 +50,7 @@ class InlineExecutor(Executor):
         except TaskStoppedError:
             return TaskOutcome(task.task_id, "stopped")
         except Exception as error:  # noqa: BLE001  the worker boundary: any error of a task is its outcome
-            return TaskOutcome(task.task_id, "failed", one_line(error))
+            return TaskOutcome(task.task_id, "failed", one_line(error), has_no_room(error))
         return TaskOutcome(task.task_id, "done")
 
     def cancel(self, task_id: str) -> None:

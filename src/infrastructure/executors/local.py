@@ -12,7 +12,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from infrastructure.errors import one_line
+from infrastructure.errors import has_no_room, one_line
 from infrastructure.executors.base import (
     Executor,
     OnReport,
@@ -152,7 +152,6 @@ def _run(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     os.environ.clear()
     os.environ.update(environment)
-    _print_to(log_path)
 
     def report(step: int, metrics: Mapping[str, float]) -> None:
         connection.send((step, dict(metrics)))
@@ -161,15 +160,18 @@ def _run(
 
     task_id = multiprocessing.current_process().name
     try:
+        _print_to(log_path)
         load_task_function(function)(payload, report)
         outcome = TaskOutcome(task_id, "done")
     except TaskStoppedError:
         outcome = TaskOutcome(task_id, "stopped")
     except Exception as error:  # noqa: BLE001  the worker boundary: any error of a task is its outcome
-        traceback.print_exc()
-        outcome = TaskOutcome(task_id, "failed", one_line(error))
-    sys.stdout.flush()
-    sys.stderr.flush()
+        with suppress(OSError):
+            traceback.print_exc()
+        outcome = TaskOutcome(task_id, "failed", one_line(error), has_no_room(error))
+    with suppress(OSError):  # a log that can't be written takes no result away
+        sys.stdout.flush()
+        sys.stderr.flush()
     connection.send(outcome)
     connection.close()
 

@@ -6,12 +6,14 @@ See docs/decisions/0006. A run that isn't in the store yet is called by its writ
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
 
@@ -19,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict
 from requests.exceptions import RequestException
 
-from infrastructure.errors import StoreUnreachableError, TrackingError, one_line
+from infrastructure.errors import OutputError, StoreUnreachableError, TrackingError, has_no_room, one_line
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow import queries, runs
 from infrastructure.tracking.mlflow.addresses import without_password
@@ -32,6 +34,8 @@ WRITER: Final = "writer:"
 LONGEST_CALL: Final = 60.0
 """Seconds that one call to a store can take: MLflow waits 20 s for a locked file, 30 s for a server."""
 LOCAL_STORE: Final = "sqlite:"
+NO_ROOM_PAUSE: Final = 0.5
+"""Seconds until something is tried again for which a disk had no room."""
 ATTEMPT: Final = 5.0
 """For how many seconds the thread tries an operation before it looks whether anybody still waits for it."""
 
@@ -85,12 +89,13 @@ class Outbox:
         self._ended_elsewhere: dict[str, bool] = {}
         self._created: dict[str, int] = {}
         self._refusals: list[str] = []
+        self._reason = ""
         self._crash: BaseException | None = None
         self._closing = False
         self._changed = threading.Condition()
         folder.mkdir(parents=True, exist_ok=True)
         self._await_predecessor()
-        self._file = self._journal.open("ab")
+        self._file = self._journal.open("ab", buffering=0)
         self._size = self._leftover = self._drop_torn_line()
         self._sent = min(self._read_position(), self._size)
         self._thread = _senders[self._journal] = threading.Thread(target=self._run, name="outbox", daemon=True)
@@ -111,8 +116,12 @@ class Outbox:
         return whole
 
     def _read_position(self) -> int:
+        """Return up to where the journal was sent; from its beginning, which is as good, if that isn't known whole."""
         try:
-            return int(self._position.read_text())
+            position = int(self._position.read_text())
+            with self._journal.open("rb") as journal:
+                journal.seek(max(position - 1, 0))
+                return position if journal.read(1) == b"\n" else 0
         except (OSError, ValueError):
             return 0
 
@@ -151,8 +160,12 @@ class Outbox:
 
     def end_live(self, status: RunStatus) -> None:
         """End every run that was begun or taken up here and hasn't been ended."""
-        for run in sorted(current_session().live_runs):
-            self.end(run, RunContent(), status, done=False)
+        live = sorted(current_session().live_runs)
+        try:
+            for run in live:
+                self.end(run, RunContent(), status, done=False)
+        finally:  # what there is no room to say, whoever takes the study up finds out; the store may not know the run
+            current_session().live_runs.difference_update(run for run in live if run.startswith(WRITER))
 
     def fail(self, error: BaseException) -> None:
         """Let the next call raise this, in the thread that puts operations in."""
@@ -166,11 +179,15 @@ class Outbox:
         operation = Operation.model_validate({"kind": kind, "run": run, "time": time.time_ns() // 1_000_000, **fields})
         line = operation.model_dump_json(exclude_defaults=True).encode() + b"\n"
         try:
-            self._file.write(line)
-            self._file.flush()
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise TrackingError(f"{self._journal} can't be written: {error.strerror}; make room there") from error
+            with suppress(OSError):
+                self._file.truncate(self._size)
+            raise OutputError(
+                f"{self._journal} can't be written: {error.strerror}; make room, and give the same command again"
+            ) from error
         with self._changed:
             self._size += len(line)
             self._changed.notify_all()
@@ -186,8 +203,9 @@ class Outbox:
             raise self._crash
         if self._sent < self._size:
             store = without_password(current_session().tracking_uri)
+            reason = f" ({self._reason})".replace(current_session().tracking_uri, store) if self._reason else ""
             raise StoreUnreachableError(
-                f"the tracking store {store} doesn't answer; {self.waiting} records of the study wait in "
+                f"the tracking store {store} doesn't answer{reason}; {self.waiting} records of the study wait in "
                 f"{self._journal}: give the same command again, or `assay sync`, when it is back"
             )
 
@@ -234,13 +252,20 @@ class Outbox:
             line = journal.readline()
         try:
             self._send(Operation.model_validate_json(line), is_leftover=self._sent < self._leftover)
-        except StoreUnreachableError:
+        except StoreUnreachableError as error:
+            self._reason = one_line(error.__cause__ or error)
             return  # until it answers, or nobody waits for it any more
         except (MlflowException, RequestException, TrackingError, OSError) as error:
+            if has_no_room(error):
+                self._reason = one_line(error)
+                with self._changed:
+                    self._changed.wait_for(lambda: self._has_ended, timeout=NO_ROOM_PAUSE)
+                return
             self._refuse(line, error)
         with self._changed:
             self._sent += len(line)
-            self._position.write_text(str(self._sent))
+            with suppress(OSError):  # sending something twice does no harm
+                self._position.write_text(str(self._sent))
             self._changed.notify_all()
 
     def _refuse(self, line: bytes, error: Exception) -> None:

@@ -33,7 +33,7 @@ def cv(
     project = open_project(config_dir, overrides)
     if problems := check_params(project.config.hpo.search_space, params):
         raise ConfigError(problems)
-    with study_lease(project.context.study_key_hash, project.run_name, project.paths.folder), ended_on_error():
+    with ended_on_error(), study_lease(project.context.study_key_hash, project.run_name, project.paths.folder):
         runs = StudyRuns.open(project.context, project.run_name, project.paths.folder)
         with runs:
             driver = open_study(project, runs, progress or Progress())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infrastructure.errors import ExecutionError
+from infrastructure.errors import ExecutionError, OutputError
 from infrastructure.storage.own_files import delete_folder
 from training.execution.mlflow_setup import ended_on_error
 from training.execution.result import TrainingResult, read_result
@@ -106,6 +106,10 @@ def _train(project: Project, task: TrainingTask, model_runs: ModelRuns, run: Mod
         executor.submit(task.as_task())
         (outcome,) = executor.wait()
     result = read_result(task.paths.result, task.key_hash)
+    if outcome.has_no_room:
+        raise OutputError(
+            f"{run.name} found no room to write: {outcome.message}; make room, and give the command again"
+        )
     if outcome.state != "done" or result is None:
         model_runs.fail(run, outcome.message, "FAILED")
         raise ExecutionError(f"{run.name} failed: {outcome.message} (log: {task.paths.log})")

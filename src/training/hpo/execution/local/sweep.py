@@ -42,7 +42,7 @@ def sweep(
     timeout = project.config.hpo.timeout
     deadline = time.monotonic() + timeout if timeout is not None else float("inf")
     imported = None if import_from is None else read_optuna_study(project, import_from)
-    with study_lease(project.context.study_key_hash, project.run_name, project.paths.folder), ended_on_error():
+    with ended_on_error(), study_lease(project.context.study_key_hash, project.run_name, project.paths.folder):
         if force:  # what lies in the folder of a variant that is yet to come is of a store that was lost
             delete_folder(project.paths.folder)
         runs = StudyRuns.open(project.context, project.run_name, project.paths.folder)
