@@ -16,6 +16,7 @@ AssayError
     ├── StoreSwitchError            another store was asked for under a live run
     ├── RunNotFoundError            no run of that id, key or name
     ├── StoreDamagedError           the file of a local store isn't whole
+    ├── StoreVersionError           a local store is of another version of MLflow, or of something else
     └── StoreUnreachableError       the store doesn't answer
 
 A message is one line for the person who reads it: the rule, the value, what is allowed, the next step.
@@ -137,6 +138,12 @@ class RunNotFoundError(TrackingError):
 
 class StoreDamagedError(TrackingError):
     """The file of a local tracking store isn't a whole database; it isn't touched."""
+
+
+class StoreVersionError(TrackingError):
+    """The file of a local tracking store is of another version of MLflow, or of something else; it isn't touched."""
+
+    exit_code = 2
 
 
 class StoreUnreachableError(TrackingError):

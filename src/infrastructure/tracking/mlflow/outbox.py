@@ -21,7 +21,14 @@ from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict
 from requests.exceptions import RequestException
 
-from infrastructure.errors import OutputError, StoreUnreachableError, TrackingError, has_no_room, one_line
+from infrastructure.errors import (
+    OutputError,
+    StoreDamagedError,
+    StoreUnreachableError,
+    TrackingError,
+    has_no_room,
+    one_line,
+)
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow import queries, runs
 from infrastructure.tracking.mlflow.addresses import without_password
@@ -255,6 +262,8 @@ class Outbox:
         except StoreUnreachableError as error:
             self._reason = one_line(error.__cause__ or error)
             return  # until it answers, or nobody waits for it any more
+        except StoreDamagedError:
+            raise  # what waits can be sent once it is mended
         except (MlflowException, RequestException, TrackingError, OSError) as error:
             if has_no_room(error):
                 self._reason = one_line(error)

@@ -39,7 +39,7 @@ from infrastructure.paths.utils import resolve_project_paths_with_fallback
 from infrastructure.tracking.mlflow.addresses import without_password
 from infrastructure.tracking.mlflow.local_store import prepare, store_file
 from infrastructure.tracking.mlflow.session import StoreSession, configured_session, set_session
-from infrastructure.tracking.mlflow.store_client import StoreClient
+from infrastructure.tracking.mlflow.store_client import StoreClient, damaged, is_damage
 
 _log = logging.getLogger(__name__)
 
@@ -213,6 +213,8 @@ def _open(store: _Store, experiment_name: str, patience: float) -> StoreSession:
         experiment_id = _experiment_id(client, experiment_name, artifacts)
     except (MlflowException, RequestException, SQLAlchemyError, OSError, StoreUnreachableError) as error:
         _restore_uri(before)
+        if is_damage(error):
+            raise damaged(store.uri, error) from error
         reason = one_line(error).replace(store.uri, without_password(store.uri))
         raise StoreUnreachableError(
             f"the tracking store {without_password(store.uri)} ({store.reason}) can't be used: {reason}"
