@@ -18,7 +18,10 @@ import pytest
 
 from infrastructure.errors import AssayError, OutputError, StoreUnreachableError
 from infrastructure.naming.fingerprints import fingerprint
+from infrastructure.tracking.mlflow.outbox import Outbox
+from infrastructure.tracking.mlflow.runs import RunContent
 from infrastructure.tracking.mlflow.session import set_session
+from infrastructure.tracking.mlflow.setup import setup_mlflow
 from tests.conftest import MakeProject, calls
 from tests.faults.test_store_away import AfterTrials, holds_once
 from training.hpo.execution.local.refit import refit
@@ -100,6 +103,23 @@ def test_the_output_folders_disk_is_full(make_project: MakeProject, alone: Study
         assert "\n" not in str(caught.value)
         full.make_room()
         goes_on(config_dir, alone, trained=8)
+
+
+def test_half_a_line_is_taken_back(make_project: MakeProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operation for which there was no room leaves nothing in the journal, and the next one is whole."""
+    monkeypatch.setattr(Outbox, "_run", lambda _: None)
+    setup_mlflow(config_dir=make_project())
+    with disk(tmp_path / "small") as full:
+        outbox = Outbox(full.folder, "run")
+        outbox.write("run", RunContent(tags={"a": "1"}))
+        full.fill()
+        with pytest.raises(OutputError, match="No space left on device"):
+            outbox.write("run", RunContent(tags={"b": "x" * 9_000}))
+        full.make_room()
+        outbox.write("run", RunContent(tags={"c": "3"}))
+        lines = (full.folder / "outbox-run.jsonl").read_text().splitlines()
+        assert [json.loads(line)["tags"] for line in lines] == [{"a": "1"}, {"c": "3"}]
+        assert outbox.waiting == 2
 
 
 def test_a_worker_finds_no_room(make_project: MakeProject, alone: StudyResult) -> None:

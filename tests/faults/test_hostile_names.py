@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -149,12 +150,22 @@ def test_no_two_backbones_are_one(tmp_path: Path, names: list[str], monkeypatch:
         except AssayError as error:
             told.append(str(error))
             continue
+        assert identity != name or not name.startswith(fingerprints.CONTENT)
         # One folder has many names: `wheat/.` is `wheat`.
         known_as = name if identity == name else os.path.realpath(tmp_path / Path(name).expanduser())
         assert known.setdefault(identity, known_as) == known_as
     assert len(told) > 20
     assert all(map(str.isprintable, told))
     assert len(known) > len(names) // 3
+
+
+@pytest.mark.parametrize("place", ["study_name", "experiment_name", "env", "project", "search_space"])
+def test_of_twins_one_is_taken(names: list[str], place: str) -> None:
+    """No two accepted names differ only in what can't be seen: in Unicode's form, in space around them."""
+    shown: dict[str, str] = {}
+    for name in accepted(place, names):
+        seen = "".join(c for c in unicodedata.normalize("NFC", name) if c.isprintable()).strip()
+        assert shown.setdefault(seen, name) == name
 
 
 def test_runs_have_plain_names(names: list[str]) -> None:
