@@ -268,7 +268,7 @@ def test_the_command_says_it_in_one_line(make_project: MakeProject, alone: Study
     text = function.read_text()
     largest = (config_dir.parent / "mlflow.db").stat().st_size + 3 * MEGABYTE
     big: dict[str, Callable[[], str]] = {
-        "a result": lambda: "    open('weights', 'wb').write(bytes(9_000_000))\n    loss =",
+        "a result": lambda: "    (Path(__file__).parent / 'weights').write_bytes(bytes(9_000_000))\n    loss =",
         "the log": lambda: "    print('x' * 9_000_000)\n    loss =",
         "the journal": lambda: "    loss =",
     }
