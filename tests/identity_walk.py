@@ -68,6 +68,7 @@ OTHERS: dict[tuple[type[BaseModel], str], object] = {
     (search_space.Choice, "values"): ["b", "a"],
     (search_space.Constant, "value"): 2,
     (train.TransformersTrain, "params"): {"learning_rate": 0.1},
+    (train.SklearnTrain, "backbone"): "sklearn.svm.LinearSVC",
     (train.FunctionTrain, "backbone"): "module:another",
     (train.FunctionTrain, "predict"): "module:predict",
     (hpo.BanditPruner, "slack_amount"): 0.5,

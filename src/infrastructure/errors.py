@@ -7,6 +7,8 @@ AssayError
 ├── IdentityError                   a key hash can't be had from what was given
 ├── MissingExtraError               an optional package isn't installed
 ├── NotComparableError              results that mean different things were to be compared
+├── UnsafePathError                 a file or folder of ours leads elsewhere
+├── OutputError                     a file of ours can't be written: no room, or not allowed
 ├── ExecutionError                  the work itself failed
 ├── StudyHeldError                  another process works on the study
 └── TrackingError                   the tracking store refused or can't be used
@@ -14,6 +16,7 @@ AssayError
     ├── StoreSwitchError            another store was asked for under a live run
     ├── RunNotFoundError            no run of that id, key or name
     ├── StoreDamagedError           the file of a local store isn't whole
+    ├── StoreVersionError           a local store is of another version of MLflow, or of something else
     └── StoreUnreachableError       the store doesn't answer
 
 A message is one line for the person who reads it: the rule, the value, what is allowed, the next step.
@@ -22,6 +25,8 @@ A message is one line for the person who reads it: the rule, the value, what is 
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
@@ -36,8 +41,8 @@ class AssayError(Exception):
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str) -> None:
-        super().__init__(redacted(message))
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class ConfigError(AssayError):
@@ -47,7 +52,7 @@ class ConfigError(AssayError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(printable(problem) for problem in problems)
-        super().__init__("\n".join(self.problems))
+        Exception.__init__(self, "\n".join(self.problems))
 
 
 class ProjectNotFoundError(AssayError):
@@ -83,6 +88,19 @@ class NotComparableError(AssayError):
     """Studies whose data or evaluation differ were to be compared."""
 
     exit_code = 2
+
+
+class UnsafePathError(AssayError):
+    """A file or folder that is to be written or deleted is a link that leads elsewhere, or no file or folder."""
+
+    exit_code = 2
+
+
+class OutputError(AssayError):
+    """A file of ours can't be written: the disk is full, or the folder may not be written to.
+
+    Nothing that was acknowledged is lost; once there is room, the same command goes on.
+    """
 
 
 class ExecutionError(AssayError):
@@ -125,10 +143,31 @@ class StoreDamagedError(TrackingError):
     """The file of a local tracking store isn't a whole database; it isn't touched."""
 
 
+class StoreVersionError(TrackingError):
+    """The file of a local tracking store is of another version of MLflow, or of something else; it isn't touched."""
+
+    exit_code = 2
+
+
 class StoreUnreachableError(TrackingError):
     """The tracking store doesn't answer."""
 
     exit_code = 75
+
+
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""What the system answers when a disk is full, a quota or the largest size of a file reached, or a disk read-only."""
+
+
+def has_no_room(error: BaseException | None) -> bool:
+    """Tell whether an error comes of a disk that takes no more, which is no fault of the work and passes."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            return True
+        if os.strerror(errno.ENOSPC) in str(error):  # of a library in another language, like safetensors
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def printable(text: str) -> str:

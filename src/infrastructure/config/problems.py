@@ -36,6 +36,8 @@ _ALLOWED: Final[Mapping[str, str]] = {
     "too_short": "at least {min_length} entries",
 }
 _ONE_OF_SEVERAL: Final = "a text, a number, true, false or null"
+_KEY_ITSELF: Final = "[key]"
+"""What pydantic puts behind a key that is wrong itself, whatever its value."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def _locate(annotation: object, location: tuple[int | str, ...]) -> _Place:
     """Follow an error's location through the types, leaving out what isn't a key: the tags of unions."""
     path: list[int | str] = []
     siblings: tuple[str, ...] = ()
-    for part in location:
+    for part in location[:-1] if location[-1:] == (_KEY_ITSELF,) else location:
         annotation, discriminator = _unwrap(annotation)
         if discriminator is not None:
             annotation = _variants(annotation, discriminator).get(str(part))

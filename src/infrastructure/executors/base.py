@@ -51,11 +51,15 @@ class Task:
 
 @dataclass(frozen=True)
 class TaskOutcome:
-    """How a task ended: it returned, it was stopped, it raised, or its process died; `message` says why."""
+    """How a task ended: it returned, it was stopped, it raised, or its process died; `message` says why.
+
+    With `has_no_room` it failed because a disk was full, which is no fault of the task.
+    """
 
     task_id: str
     state: Literal["done", "stopped", "failed", "died"]
     message: str = ""
+    has_no_room: bool = False
 
 
 class Executor(ABC):

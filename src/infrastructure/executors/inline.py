@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
+from infrastructure.errors import has_no_room
 from infrastructure.executors.base import (
     Executor,
     OnReport,
@@ -45,7 +46,7 @@ class InlineExecutor(Executor):
         except TaskStoppedError:
             return TaskOutcome(task.task_id, "stopped")
         except Exception as error:  # noqa: BLE001  the worker boundary: any error of a task is its outcome
-            return TaskOutcome(task.task_id, "failed", failure(error))
+            return TaskOutcome(task.task_id, "failed", failure(error), has_no_room(error))
         return TaskOutcome(task.task_id, "done")
 
     def cancel(self, task_id: str) -> None:

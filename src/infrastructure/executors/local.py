@@ -24,6 +24,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
+from infrastructure.errors import has_no_room
 from infrastructure.executors.base import (
     GRACE,
     Executor,
@@ -205,7 +206,6 @@ def _run(
     threading.Thread(target=_end_with_driver, args=(lifeline,), name="lifeline", daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)
-    _print_to(log_path)
     remember_credentials(payload)
 
     def report(step: int, metrics: Mapping[str, float]) -> None:
@@ -218,15 +218,18 @@ def _run(
 
     task_id = multiprocessing.current_process().name
     try:
+        _print_to(log_path)
         load_task_function(function)(payload, report)
         outcome = TaskOutcome(task_id, "done")
     except TaskStoppedError:
         outcome = TaskOutcome(task_id, "stopped")
     except Exception as error:  # noqa: BLE001  the worker boundary: any error of a task is its outcome
-        traceback.print_exc()
-        outcome = TaskOutcome(task_id, "failed", failure(error))
-    sys.stdout.flush()
-    sys.stderr.flush()
+        with suppress(OSError):
+            traceback.print_exc()
+        outcome = TaskOutcome(task_id, "failed", failure(error), has_no_room(error))
+    with suppress(OSError):  # a log that can't be written takes no result away
+        sys.stdout.flush()
+        sys.stderr.flush()
     with suppress(OSError):
         connection.send(outcome)
     connection.close()

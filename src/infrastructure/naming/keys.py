@@ -16,6 +16,7 @@ from infrastructure.config.schema import DataConfig, HpoConfig, TrainConfig
 from infrastructure.config.schema.base import is_identity
 from infrastructure.errors import IdentityError
 from infrastructure.naming.fingerprints import backbone_identity, fingerprint
+from infrastructure.paths.utils import configured_path
 from infrastructure.redaction import without_credentials
 
 SCHEMA_V2: Final = 2
@@ -177,13 +178,15 @@ def _data_fingerprint(data: Mapping[str, object], root_dir: Path) -> str:
     if content_hash := data.get("content_hash"):
         return f"content_hash:{content_hash}"
     path = data.get("path")
-    return "" if path is None else f"blake3:{fingerprint(root_dir / Path(str(path)).expanduser())}"
+    return "" if path is None else f"blake3:{fingerprint(configured_path(root_dir, str(path), 'data.yaml path'))}"
 
 
 def _folds_fingerprint(hpo: Mapping[str, object], root_dir: Path) -> str:
     cv = hpo.get("cv")
     folds_file = _as_mapping(cast("Config", cv)).get("folds_file") if isinstance(cv, (Mapping, BaseModel)) else None
-    return "" if folds_file is None else f"blake3:{fingerprint(root_dir / str(folds_file))}"
+    if folds_file is None:
+        return ""
+    return f"blake3:{fingerprint(configured_path(root_dir, str(folds_file), 'hpo.yaml cv.folds_file'))}"
 
 
 def trial_key_hash(study_key_hash: str, hyperparameters: Mapping[str, JsonValue]) -> str:

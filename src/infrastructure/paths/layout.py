@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+OWN_FOLDERS: Final = ("trial-", "fold-", "refit-", "final-")
+"""How the folders below a study's begin that are ours; what is in others belongs to the trainer."""
 
 
 @dataclass(frozen=True)

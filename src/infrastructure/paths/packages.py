@@ -17,6 +17,10 @@ def package_folder(backbone: str) -> Path:
     Raises ConfigError if there is no such package or folder.
     """
     name, _, inside = backbone.removeprefix(PACKAGE_PREFIX).partition("/")
+    if inside.startswith("/") or ".." in inside.split("/"):
+        raise ConfigError(
+            [f"train.yaml backbone: {backbone!r} leads out of the package; allowed: package:NAME/folder, without '..'"]
+        )
     spec = find_spec(name) if name.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from infrastructure.errors import ProjectNotFoundError
+from infrastructure.errors import ConfigError, ProjectNotFoundError, UnsafePathError
 
 CONFIG_FOLDER = "config"
 CONFIG_FILES = ("data.yaml", "hpo.yaml", "train.yaml", "mlflow.yaml")
@@ -25,6 +26,37 @@ def resolve_project_paths_with_fallback(
         starts = [Path.cwd()] if output_dir is None else [Path(output_dir).absolute(), Path.cwd()]
         found = infer_config_dir(*starts)
     return found.absolute().parent, found
+
+
+def configured_path(root_dir: Path, text: str, key: str) -> Path:
+    """Return the path that a configuration names: `~` is the home folder, relative ones start at `root_dir`.
+
+    `key` is where it was configured, for messages. Raises ConfigError if there can't be a file or folder of that name.
+    """
+    try:
+        path = root_dir / Path(text).expanduser()
+        path.is_dir()  # asks the system, which refuses names that are too long and folders that may not be entered
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise ConfigError([f"{key}: {text!r:.80} can't be used as a path: {reason}; name another one"]) from error
+    return path
+
+
+def output_folder(root_dir: Path, text: str) -> Path:
+    """Return the folder that `output_dir` of paths.yaml names; one that is given from the project's root lies there.
+
+    A link on the way from the root would put it elsewhere: raises UnsafePathError for one. An absolute path is the
+    user's word for where it lies. Raises ConfigError if there can't be such a folder.
+    """
+    path = configured_path(root_dir, text, "paths.yaml output_dir")
+    if not path.is_relative_to(root_dir) or Path(text).is_absolute():
+        return path
+    meant, real = Path(os.path.normpath(root_dir.resolve() / path.relative_to(root_dir))), Path(os.path.realpath(path))
+    if meant != real:
+        raise UnsafePathError(
+            f"paths.yaml output_dir: {path} leads through a link to {real}; name that folder itself if it is meant"
+        )
+    return path
 
 
 def infer_config_dir(*starts: Path) -> Path:

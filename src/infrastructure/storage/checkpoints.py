@@ -99,6 +99,18 @@ class CheckpointFolder:
         new = self._folder / ".new"
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(mode=0o700)
+        try:
+            self._fill(new, write, notes)
+        except OSError:  # a full disk needs the room
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        new.rename(self._folder / f"checkpoint-{number}")
+        sync_folder(self._folder)
+        for old in written[: len(written) + 1 - KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _fill(self, new: Path, write: Callable[[Path], None], notes: JsonValue) -> None:
+        """Let `write` fill a folder, add the manifest, and see that all of it is on disk."""
         write(new)
         for name in (files := _digests(new)):
             _sync(new / name)
@@ -107,10 +119,6 @@ class CheckpointFolder:
         _sync(new / MANIFEST)
         for folder in {new, *(file.parent for file in map(new.joinpath, files))}:
             sync_folder(folder)
-        new.rename(self._folder / f"checkpoint-{number}")
-        sync_folder(self._folder)
-        for old in written[: len(written) + 1 - KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
 
     def delete(self) -> None:
         """Delete all checkpoints, when the work is done."""

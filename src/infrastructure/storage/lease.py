@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from infrastructure.errors import StudyHeldError
 from infrastructure.storage.files import make_private
+from infrastructure.storage.own_files import check_own
 
 PROC: Final = Path("/proc/self")
 ATTEMPTS, PAUSE = 20, 0.05
@@ -22,9 +23,13 @@ ATTEMPTS, PAUSE = 20, 0.05
 
 @contextmanager
 def lease(path: Path, what: str) -> Iterator[None]:
-    """Hold `path` while the context lasts. Raises StudyHeldError, which names the holder of `what`, if another does."""
+    """Hold `path` while the context lasts. Raises StudyHeldError, which names the holder of `what`, if another does.
+
+    Raises UnsafePathError if the lock or its folder is a link.
+    """
     make_private(path.parent)
     owner_file = path.with_suffix(".owner")
+    check_own(path.parent)
     lock = FileLock(path, mode=0o600)
     try:
         lock.acquire(timeout=0)

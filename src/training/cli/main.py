@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from infrastructure.errors import AssayError
+from infrastructure.errors import AssayError, printable
 from infrastructure.redaction import redact_output
 
 COMMANDS: Final = {
@@ -80,6 +80,11 @@ def main() -> None:
         for line in str(error).splitlines():
             click.echo(f"error: {line}", err=True)
         code = error.exit_code
+    except OSError as error:
+        if error.errno is None or error.filename is None:
+            raise
+        click.echo(f"error: {printable(f'{error.filename}: {error.strerror}')}", err=True)
+        code = 1
     sys.exit(code or 0)
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from infrastructure.config.schema import DataConfig
 from infrastructure.errors import DataError
+from infrastructure.paths.utils import configured_path
 from training.data.reading import SUFFIXES, read_table
 from training.data.rows import normal_rows, spans_column
 from training.data.spans import OUTSIDE
@@ -49,7 +50,7 @@ def split_files(config: DataConfig, root_dir: Path) -> dict[str, Path]:
     """Return the file of each split that there is. Raises DataError if `train` is missing or a split has two."""
     if config.path is None:
         return {}
-    path = root_dir / Path(config.path).expanduser()
+    path = configured_path(root_dir, config.path, "data.yaml path")
     if path.is_file():
         return {"train": path}
     if not path.is_dir():

@@ -23,6 +23,7 @@ from infrastructure.config.schema import DataConfig
 from infrastructure.config.schema.hpo import CrossValidation, FoldsFile, GroupedKFold, Holdout, KFold
 from infrastructure.config.schema.hpo import RepeatedKFold as RepeatedKFoldConfig
 from infrastructure.errors import DataError
+from infrastructure.paths.utils import configured_path
 from infrastructure.storage.files import write_json_atomic
 from training.data.datasets import Dataset, row_labels
 from training.data.rows import check_columns
@@ -54,7 +55,7 @@ def make_folds(cv: CrossValidation, dataset: Dataset, data: DataConfig, root_dir
             return (Fold((), (), uses_validation_split=True),)
         raise DataError(f"hpo.yaml cv type {cv.type} needs rows, and data.yaml has no path; use cv type holdout")
     if isinstance(cv, FoldsFile):
-        return _folds_of_file(root_dir / cv.folds_file, len(train))
+        return _folds_of_file(configured_path(root_dir, cv.folds_file, "hpo.yaml cv.folds_file"), len(train))
     if isinstance(cv, Holdout):
         if dataset.validation is not None:
             return (Fold(tuple(range(len(train))), (), uses_validation_split=True),)

@@ -6,11 +6,14 @@ import csv
 import io
 import json
 import sys
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
 
+from infrastructure.config.schema.names import CONTROL
+from infrastructure.config.yaml_scalars import describe_character
 from infrastructure.errors import DataError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
@@ -37,6 +40,9 @@ def read_table(path: Path, text_columns: Collection[str]) -> pd.DataFrame:
             frame = pd.DataFrame(_json_list(path, text))
     if frame.empty:
         raise DataError(f"{path}: there are no rows; at least one is needed")
+    for column in frame.columns:
+        if found := CONTROL.search(str(column)):
+            raise DataError(f"{path}: column {str(column)!r:.60} has {describe_character(found.group())}; rename it")
     return frame
 
 
@@ -69,13 +75,25 @@ def _json_list(path: Path, text: str) -> list[dict[str, object]]:
 
 def _parse_json(place: str, text: str) -> object:
     try:
-        value: object = json.loads(text)
+        value: object = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise DataError(f"{place} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
-    except (RecursionError, ValueError) as error:  # nested too deep; a whole number of thousands of digits
+    except (RecursionError, ValueError) as error:  # nested too deep; thousands of digits; what the two below refuse
         raise DataError(f"{place} is not JSON that can be read: {error}") from error
     _check_surrogates(place, text, value)
     return value
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r:.60} is there twice; keep one of them")
+    return value
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no number of JSON; write null for a value that is missing")
 
 
 def _check_surrogates(place: str, text: str, value: object) -> None:

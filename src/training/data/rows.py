@@ -13,7 +13,7 @@ import pandas as pd
 
 from infrastructure.config.schema import DataConfig
 from infrastructure.errors import DataError
-from training.data.spans import OUTSIDE, Span, bio_spans, is_bio, joined_tokens, normal_spans, plain_spans
+from training.data.spans import OUTSIDE, Span, bio_spans, check_label, is_bio, joined_tokens, normal_spans, plain_spans
 
 DEFAULT_SPANS_COLUMN = "spans"
 
@@ -43,7 +43,20 @@ def normal_rows(frame: pd.DataFrame, config: DataConfig, place: str) -> pd.DataF
         _each_row(place, _check_number, frame[config.label_column])
     else:
         _check_labels(place, frame[config.label_column])
+    if config.task != "text_classification":
+        _check_features(place, frame)
     return frame
+
+
+def _check_features(place: str, frame: pd.DataFrame) -> None:
+    """Raise DataError for an infinite number, as `1e999` is read, which no estimator takes."""
+    for name in frame.select_dtypes("float").columns:
+        infinite = np.isinf(frame[name].to_numpy())
+        if infinite.any():
+            row = int(infinite.argmax()) + 1
+            raise DataError(
+                f"{place}: row {row}: {str(name)!r:.60} is infinite; write a finite number, or leave it out"
+            )
 
 
 def check_columns(frame: pd.DataFrame, names: Sequence[str], place: str) -> None:
@@ -100,8 +113,15 @@ def _checked_text(value: object) -> str:
 def _check_number(value: object) -> None:
     if _is_missing(value):
         raise ValueError("the label is missing; remove the row or fill it in")
-    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, Real) or isinstance(value, bool) or not _is_finite(value):
         raise ValueError(f"the label must be a finite number, got {value!r:.60}")
+
+
+def _is_finite(value: Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the floats
+        return False
 
 
 def _check_labels(place: str, column: Iterable[object]) -> None:
@@ -119,7 +139,7 @@ def _label_kind(value: object) -> str:
     if isinstance(value, Integral) or (isinstance(value, float) and value.is_integer()):
         return "whole number"
     if isinstance(value, str):
-        _checked_text(value)
+        check_label(value)
         return "string"
     raise ValueError(f"the label must be a string, a whole number or a boolean, got {value!r:.60}")
 
@@ -157,8 +177,9 @@ def _checked_tags(tokens: object, tags: object) -> list[str]:
         if not _checked_text(token):
             raise ValueError("a token is empty; remove it and its tag")
     for tag in tags:
-        if not isinstance(tag, str) or not tag:
+        if not isinstance(tag, str) or tag in {"", "B-", "I-"}:
             raise ValueError(f"a tag must be a string such as 'B-person' or 'O', got {tag!r:.60}")
+        check_label(tag)
     return [str(tag) for tag in tags]
 
 

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from numbers import Integral
 
+from infrastructure.config.schema.names import CONTROL
+from infrastructure.config.yaml_scalars import describe_character
+
 Span = tuple[int, int, str]
 """Start and end in characters, the end excluded, and the label."""
 
@@ -86,12 +89,21 @@ def _normal_span(item: object, text: str) -> Span:
     if not _is_whole(start) or not _is_whole(end):
         raise ValueError(f"a span's start and end are whole numbers, got {start!r} and {end!r}")
     if not isinstance(label, str) or not label or label == OUTSIDE:
-        raise ValueError(f"a span's label is a text other than '' and 'O', got {label!r}")
+        raise ValueError(f"a span's label is a text other than '' and 'O', got {label!r:.60}")
+    check_label(label)
     if start >= end:
         raise ValueError(f"span [{start}, {end}, {label!r}] is empty; its end must be after its start")
     if start < 0 or end > len(text):
         raise ValueError(f"span [{start}, {end}, {label!r}] is outside the text of {len(text)} characters")
     return int(start), int(end), label
+
+
+def check_label(label: str) -> None:
+    """Raise ValueError for a label that is empty or holds a control character."""
+    if not label.strip():
+        raise ValueError(f"the label {label!r:.60} is empty; remove the row or fill it in")
+    if found := CONTROL.search(label):
+        raise ValueError(f"the label {label!r:.60} has {describe_character(found.group())}; remove it")
 
 
 def _is_whole(value: object) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
 
-from infrastructure.errors import TrackingError
+from infrastructure.errors import OutputError, TrackingError
 from infrastructure.naming import tags as tag_keys
 from infrastructure.redaction import redacted
 from infrastructure.tracking.mlflow import runs
@@ -94,9 +94,17 @@ def worker_environment(tracking_uri: str | None = None) -> dict[str, str]:
 
 @contextmanager
 def ended_on_error() -> Iterator[None]:
-    """End every live run as KILLED if what happens inside raises, whatever it is, so that none stays RUNNING."""
+    """End every live run as KILLED if what happens inside raises, whatever it is, so that none stays RUNNING.
+
+    Raises OutputError for a file that can't be written.
+    """
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         runs.end_live_runs("KILLED")
+        if isinstance(error, OSError) and not isinstance(error, ConnectionError) and error.errno is not None:
+            raise OutputError(
+                f"{error.filename or 'a file'} can't be written or read: {error.strerror}; see that there is room and "
+                "that it may be written to, and give the same command again"
+            ) from error
         raise

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from infrastructure.config.schema import DataConfig, TrainConfig
 from infrastructure.config.schema.hpo import Objective
 from infrastructure.config.schema.train import TransformersTrain
-from infrastructure.errors import ExecutionError
+from infrastructure.errors import ExecutionError, has_no_room
 from infrastructure.executors.base import Task, TaskReport
 from infrastructure.paths.layout import TaskPaths
 from infrastructure.storage.files import write_bytes_atomic
@@ -81,8 +81,9 @@ def run_training_task(payload: Mapping[str, JsonValue], report: TaskReport) -> N
     with TaskCheckpoints(task.paths.checkpoints, task.key_hash, task.train.checkpoint_interval) as checkpoints:
         try:
             result = _train(task, checkpoints, report)
-        except Exception:  # it failed or was stopped, and isn't gone on with
-            checkpoints.delete()
+        except Exception as error:  # it failed or was stopped, and is gone on with only if it comes of a full disk
+            if not has_no_room(error):
+                checkpoints.delete()
             raise
         result.write(task.paths.result)
         checkpoints.delete()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from infrastructure.errors import ConfigError
 from infrastructure.paths.packages import PACKAGE_PREFIX, package_folder
+from infrastructure.paths.utils import configured_path
 
 
 def resolve_backbone(backbone: str, root_dir: Path | None = None) -> str:
@@ -17,7 +18,7 @@ def resolve_backbone(backbone: str, root_dir: Path | None = None) -> str:
     """
     if backbone.startswith(PACKAGE_PREFIX):
         return str(package_folder(backbone))
-    folder = (root_dir or Path.cwd()) / Path(backbone).expanduser()
+    folder = configured_path(root_dir or Path.cwd(), backbone, "train.yaml backbone")
     if folder.is_dir():
         return str(folder.resolve())
     if backbone.startswith((".", "/", "~")) or backbone.count("/") > 1:

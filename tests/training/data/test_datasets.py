@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -127,7 +128,22 @@ def test_tags_become_spans(tmp_path: Path, tags: list[str], spans: list[object])
         (TEXTS, [{"text": "a", "label": "x"}, {"text": "b", "label": 1}], "row 2: .*whole number.*string"),
         (TEXTS, [{"text": "a", "label": 0.5}], "row 1: the label must be"),
         (NUMBERS, [{"x": 1, "label": "much"}], "row 1: the label must be a finite number"),
-        (NUMBERS, [{"x": 1, "label": float("inf")}], "row 1: the label must be a finite number"),
+        (NUMBERS, [{"x": 1, "label": float("inf")}], "line 1 is not JSON that can be read: Infinity is no number"),
+        (NUMBERS, [{"x": float("nan"), "label": 1}], "NaN is no number of JSON; write null"),
+        (NUMBERS, [{"x": 1, "label": 10**400}], "row 1: the label must be a finite number, got 1000"),
+        (TEXTS, [{"text": "a", "label": "x"}, {"text": "b", "label": ""}], "row 2: the label '' is empty"),
+        (TEXTS, [{"text": "a", "label": " "}], "row 1: the label ' ' is empty"),
+        (TEXTS, [{"text": "a", "label": ["x"]}], "row 1: the label must be a string"),
+        (TEXTS, [{"text": "a", "label": "x\x1b[2J"}], r"row 1: the label .* has the character U\+001B"),
+        (TABLE, [{"x\0": 1, "label": 1}], r"column .* has the character U\+0000; rename it"),
+        (SPANS, [{"text": "abc", "spans": [[0, 1, "a\0"]]}], r"row 1: the label .* has the character U\+0000"),
+        (SPANS, [{"text": "abc", "spans": [[0, 1, ""]]}], "row 1: a span's label is a text other than ''"),
+        (SPANS, [{"text": "abc", "spans": [[-1, 1, "x"]]}], "row 1: .*outside the text of 3"),
+        (SPANS, [{"text": "abc", "spans": [[0, 10**30, "x"]]}], "row 1: .*outside the text of 3"),
+        (SPANS, [{"text": "abc" * 9, "spans": [[0, 27, "x"]] * 50_000}], "row 1: .*overlap"),
+        (TOKENS, [{"tokens": ["a"], "tags": ["B-"]}], "row 1: a tag must be a string such as 'B-person'"),
+        (TOKENS, [{"tokens": ["a"], "tags": ["x\n"]}], r"row 1: the label .* has the character U\+000A"),
+        (TEXTS, [{"text": "a" * 10**6, "label": "x"}, {"text": "b", "label": {}}], "row 2: the label must be a string"),
         (NUMBERS, [{"x": 1, "label": True}], "row 1: the label must be a finite number"),
     ],
 )
@@ -155,14 +171,42 @@ def test_bad_rows_are_named(tmp_path: Path, config: DataConfig, rows: list[objec
         ("train.jsonl", "[" * 100_000, "line 1 is not JSON"),
         ("train.json", '{"x": 1}', "holds a list of objects"),
         ("train.parquet", "not parquet", "is not a Parquet file"),
+        ("train.parquet", b"PAR1" + b"\xff" * 500 + b"PAR1", "is not a Parquet file"),
+        ("train.parquet", b"", "is not a Parquet file"),
+        ("train.jsonl", '{"x": 1, "label": 2, "x": 3}', "the key 'x' is there twice"),
+        ("train.jsonl", '{"x": {"a": 1, "a": 2}, "label": 2}', "the key 'a' is there twice"),
+        ("train.jsonl", '{"x": 1e999, "label": 2}', "row 1: 'x' is infinite"),
+        ("train.jsonl", '\ufeff\ufeff{"x": 1}', "line 1 is not JSON: Unexpected UTF-8 BOM"),
+        ("train.jsonl", '{"x": 1, "label": 2}\r{"x": 1, "label": 2}', "line 1 is not JSON: Extra data"),
+        ("train.jsonl", '{"x": ' * 50_000, "line 1 is not JSON"),
+        ("train.jsonl", '{"x": 1, "label": ' + "9" * 5_000 + "}", "line 1 is not JSON that can be read"),
+        ("train.json", '[{"x": 1, "label": 2}] x', "is not JSON: Extra data"),
+        ("train.csv", "x,label\n1,2\n-inf,2\n", "row 2: 'x' is infinite"),
+        ("train.csv", "x,label\n1," + "9" * 400 + "\n", "row 1: the label must be a finite number"),
+        ("train.csv", 'x,label\n"' + "a,b\n" * 200_000, "is not CSV: unexpected end of data"),
+        ("train.csv", 'x,label\n"a"b,2\n', "line 2 is not CSV"),
+        ("train.csv", "x\x1b,label\n1,2\n", r"column .* has the character U\+001B"),
+        ("train.csv", "x,label\n1,2\n".encode("utf-16"), "line 1 is not UTF-8"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, name: str, content: str | bytes, expected: str) -> None:
     """A file that can't be read is named with the line and the reason, in one line."""
     write(tmp_path, name, content)
+    began = time.monotonic()
     with pytest.raises(DataError, match=expected) as caught:
         load_dataset(NUMBERS, tmp_path)
-    assert "\n" not in str(caught.value)
+    assert time.monotonic() - began < 5
+    assert f"data/{name}" in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_kinds_of_line_ends_may_be_mixed(tmp_path: Path) -> None:
+    """A byte-order mark and line ends of two systems change nothing of a table."""
+    write(tmp_path, "train.csv", "\ufefftext,label\r\na,x\nb,y\r\n\n")
+    assert train_rows(tmp_path, TEXTS) == [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
+    (tmp_path / "data" / "train.csv").unlink()
+    write(tmp_path, "train.jsonl", '\ufeff{"text": "a", "label": "x"}\r\n\n{"text": "b", "label": "y"}\n')
+    assert train_rows(tmp_path, TEXTS) == [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
 
 
 def test_max_samples_keeps_order_and_seed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from infrastructure.config.schema.base import NOT_IDENTITY, ConfigModel
+from infrastructure.config.schema.names import Column, PathText
 
 Task = Literal["token_classification", "text_classification", "classification", "regression", "custom"]
 
@@ -28,14 +29,14 @@ class DataConfig(ConfigModel):
     """
 
     task: Task
-    path: Annotated[str | None, NOT_IDENTITY] = None
+    path: Annotated[PathText | None, NOT_IDENTITY] = None
     content_hash: Annotated[str | None, NOT_IDENTITY] = Field(default=None, min_length=8)
-    text_column: str = "text"
-    spans_column: str | None = None
-    tokens_column: str | None = None
-    tags_column: str | None = None
-    label_column: str = "label"
-    feature_columns: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    text_column: Column = "text"
+    spans_column: Column | None = None
+    tokens_column: Column | None = None
+    tags_column: Column | None = None
+    label_column: Column = "label"
+    feature_columns: Annotated[tuple[Column, ...], Field(strict=False)] = ()
     max_samples: MaxSamples = MaxSamples()
 
     @model_validator(mode="after")

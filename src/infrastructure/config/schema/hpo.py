@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from infrastructure.config.schema.base import NOT_IDENTITY, ConfigModel
+from infrastructure.config.schema.names import Column, ModelName, PathText, RecordedName
 from infrastructure.config.schema.search_space import Parameter, check_conditions
 
 Direction = Literal["maximize", "minimize"]
@@ -15,7 +16,7 @@ Direction = Literal["maximize", "minimize"]
 class Objective(ConfigModel):
     """The metric that the study optimizes; the mean over the folds of a trial is its value."""
 
-    metric: str = Field(min_length=1)
+    metric: RecordedName
     direction: Direction
 
 
@@ -134,7 +135,7 @@ class GroupedKFold(ConfigModel):
     """`folds` parts that keep rows of equal `group_column` together."""
 
     type: Literal["grouped"]
-    group_column: str
+    group_column: Column
     folds: int = Field(default=5, ge=2, le=100)
     seed: int = Field(default=0, ge=0, lt=2**32)
 
@@ -152,7 +153,7 @@ class FoldsFile(ConfigModel):
     """Folds of the user's own: a JSON list with `{"train": [rows], "validation": [rows]}` for each fold."""
 
     type: Literal["file"]
-    folds_file: Annotated[str, NOT_IDENTITY]
+    folds_file: Annotated[PathText, NOT_IDENTITY]
 
 
 CrossValidation = Annotated[Holdout | KFold | GroupedKFold | RepeatedKFold | FoldsFile, Field(discriminator="type")]
@@ -161,9 +162,9 @@ CrossValidation = Annotated[Holdout | KFold | GroupedKFold | RepeatedKFold | Fol
 class HpoConfig(ConfigModel):
     """`hpo.yaml`. `timeout` is in seconds; `workers` folds run at a time, each in a process of its own."""
 
-    study_name: Annotated[str, NOT_IDENTITY] = Field(max_length=100, pattern=r"^[^/:]+$")
+    study_name: Annotated[ModelName, NOT_IDENTITY] = Field(max_length=100)
     objective: Objective
-    search_space: Annotated[dict[str, Parameter], Field(min_length=1), AfterValidator(check_conditions)]
+    search_space: Annotated[dict[RecordedName, Parameter], Field(min_length=1), AfterValidator(check_conditions)]
     sampler: Annotated[Sampler | LearningSampler, Field(discriminator="type")] = LearningSampler(type="tpe")
     pruner: Pruner = NoPruner()
     fold_pruner: Annotated[FoldPruner | WilcoxonFoldPruner, Field(discriminator="type")] = FoldPruner()

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import string
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from infrastructure.config.schema.base import ConfigModel
+from infrastructure.config.schema.names import ExperimentName, ModelName, Name, PathText, check_name
 
 DEFAULT_EXPERIMENT = "assay"
-PLACEHOLDERS = frozenset({"env", "project", "backbone", "study8", "trial", "trial8", "fold"})
+LONGEST_VALUES: Final = {"env": 30, "project": 60, "backbone": 60, "study8": 8, "trial": 8, "trial8": 8, "fold": 3}
+"""The placeholders of run names, and how many characters each stands for at most."""
+
+NOT_OF_A_STUDY: Final = frozenset({"trial", "trial8", "fold"})
+"""The placeholders that are empty or the same in the name of a study's own run."""
+
+LONGEST_RUN_NAME: Final = 250
+"""Characters of a run's name; MLflow's databases have room for as many."""
 
 
 class AzureMl(ConfigModel):
@@ -36,31 +44,40 @@ class MlflowConfig(ConfigModel):
     what it does waits on disk.
     """
 
-    experiment_name: str = Field(default=DEFAULT_EXPERIMENT, min_length=1, max_length=200)
+    experiment_name: ExperimentName = Field(default=DEFAULT_EXPERIMENT, max_length=200)
     tracking_uri: str | None = None
     azure_ml: AzureMl = AzureMl()
     artifact_timeout: int = Field(default=300, ge=1)
     store_timeout: float = Field(default=120, ge=0)
-    registered_model_name: str | None = Field(default=None, pattern=r"^[^/:]+$")
+    registered_model_name: ModelName | None = Field(default=None, max_length=100)
 
 
 def _check_pattern(pattern: str) -> str:
-    names = {name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None}
-    if unknown := sorted(names - PLACEHOLDERS):
-        raise ValueError(f"unknown placeholder {unknown[0]!r}; allowed: {', '.join(sorted(PLACEHOLDERS))}")
-    if not names:
-        raise ValueError("a pattern needs a placeholder, or all runs would have one name")
-    return pattern
+    parts = [part for part in string.Formatter().parse(pattern) if part[1] is not None]
+    names = {name for _, name, _, _ in parts if name is not None}
+    if unknown := sorted(names - LONGEST_VALUES.keys()):
+        raise ValueError(f"unknown placeholder {unknown[0]!r}; allowed: {', '.join(sorted(LONGEST_VALUES))}")
+    if any(form or conversion for _, _, form, conversion in parts):
+        raise ValueError("a placeholder is a name alone; write {trial} without ':' or '!'")
+    if not names - NOT_OF_A_STUDY:
+        raise ValueError(
+            "a pattern needs one of env, project, backbone and study8, or runs of all studies have one name"
+        )
+    if (
+        longest := len(pattern.format_map({name: "x" * size for name, size in LONGEST_VALUES.items()}))
+    ) > LONGEST_RUN_NAME:
+        raise ValueError(f"names by this pattern can have {longest} characters; allowed: {LONGEST_RUN_NAME}")
+    return check_name(pattern)
 
 
-Pattern = Annotated[str, AfterValidator(_check_pattern)]
+Pattern = Annotated[str, Field(max_length=LONGEST_RUN_NAME), AfterValidator(_check_pattern)]
 
 
 class NamingConfig(ConfigModel):
     """`naming.yaml`: one pattern for the name of each kind of run."""
 
-    project: str = Field(default="assay", min_length=1, max_length=60)
-    env: str = Field(default="local", min_length=1, max_length=30)
+    project: Name = Field(default="assay", max_length=60)
+    env: Name = Field(default="local", max_length=30)
     study: Pattern = "{env}_{backbone}_hpo_study-{study8}"
     trial: Pattern = "{env}_{backbone}_hpo_study-{study8}_trial-{trial}"
     fold: Pattern = "{env}_{backbone}_hpo_study-{study8}_trial-{trial}_fold-{fold}"
@@ -71,4 +88,4 @@ class NamingConfig(ConfigModel):
 class PathsConfig(ConfigModel):
     """`paths.yaml`. Relative paths start at the project root."""
 
-    output_dir: str = "outputs"
+    output_dir: PathText = "outputs"

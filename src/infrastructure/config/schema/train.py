@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue
 
 from infrastructure.config.schema.base import NOT_IDENTITY, ConfigModel
+from infrastructure.config.schema.names import PathText, RecordedName
 
 
 class FinalTraining(ConfigModel):
@@ -17,7 +18,7 @@ class FinalTraining(ConfigModel):
     """
 
     include_validation: bool = True
-    params: dict[str, JsonValue] = Field(default_factory=dict)
+    params: dict[RecordedName, JsonValue] = Field(default_factory=dict)
     register_model: bool = False
 
 
@@ -29,7 +30,7 @@ class _Train(ConfigModel):
     in the middle save one every `checkpoint_interval` seconds, and when they are interrupted.
     """
 
-    metrics: Annotated[tuple[str, ...], NOT_IDENTITY, Field(strict=False)] = ()
+    metrics: Annotated[tuple[RecordedName, ...], NOT_IDENTITY, Field(strict=False)] = ()
     seed: int = Field(default=0, ge=0, lt=2**32)
     threads: Annotated[int, NOT_IDENTITY] = Field(default=1, ge=1)
     max_retries: Annotated[int, NOT_IDENTITY] = Field(default=2, ge=0)
@@ -69,7 +70,7 @@ class TransformersTrain(_Train):
     """
 
     trainer: Literal["transformers"]
-    backbone: str = Field(min_length=1)
+    backbone: PathText
     revision: str | None = None
     device: Annotated[Literal["auto", "cpu"], NOT_IDENTITY] = "auto"
     params: TransformersParams = TransformersParams()
@@ -83,7 +84,7 @@ class SklearnTrain(_Train):
     """
 
     trainer: Literal["sklearn"]
-    backbone: str = Field(min_length=1)
+    backbone: str = Field(pattern=r"^[A-Za-z_][\w.]*[.:][A-Za-z_]\w*$")
     trusted_types: Annotated[tuple[str, ...], NOT_IDENTITY, Field(strict=False)] = ()
     params: dict[str, JsonValue] = Field(default_factory=dict)
 

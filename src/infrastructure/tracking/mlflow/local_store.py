@@ -8,16 +8,24 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+import mlflow
+from alembic.script import ScriptDirectory
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.store.db.utils import _get_alembic_config
 
-from infrastructure.errors import StoreDamagedError
+from infrastructure.errors import StoreDamagedError, StoreVersionError
 from infrastructure.storage.files import make_private
 
 SCHEME: Final = "sqlite:///"
 MAGIC: Final = b"SQLite format 3\x00"
 PAGE_SIZE, PAGE_COUNT, VERSION, COUNTED_AT = slice(16, 18), slice(28, 32), slice(24, 28), slice(92, 96)
 """Fields of the header. Source: https://www.sqlite.org/fileformat2.html §1.3."""
+
+
+ADVICE: Final = "restore it from a backup, or move it away to begin a new store"
+CHECKED_WHOLE: Final = 64_000_000
+"""Bytes of a store up to which all its pages are looked at before it is used; as many take a quarter of a second."""
 
 
 def store_file(tracking_uri: str) -> Path | None:
@@ -29,7 +37,7 @@ def prepare(file: Path, artifacts: Path) -> None:
     """See that there is a store which can be used; make it, with its artifact folder, where there is none.
 
     The file gets mode 0600 and the folder 0700. Raises StoreDamagedError for a file that isn't a whole SQLite database,
-    and leaves it as it is.
+    and StoreVersionError for one that isn't of this MLflow, and leaves it as it is.
     """
     make_private(artifacts)
     # Two first users of an empty store would race the creation of its schema.
@@ -54,9 +62,8 @@ def _check(file: Path) -> None:
     size = file.stat().st_size
     with file.open("rb") as store:
         header = store.read(100)
-    advice = "restore it from a backup, or move it away to begin a new store"
     if not header.startswith(MAGIC) or len(header) < COUNTED_AT.stop:
-        raise StoreDamagedError(f"{file} is no SQLite database ({size} bytes), so it isn't touched; {advice}")
+        raise StoreDamagedError(f"{file} is no SQLite database ({size} bytes), so it isn't touched; {ADVICE}")
     page_size = int.from_bytes(header[PAGE_SIZE], "big")
     expected = int.from_bytes(header[PAGE_COUNT], "big") * (65536 if page_size == 1 else page_size)
     # With a journal beside it, or written by very old versions, the header doesn't say how large the file is.
@@ -64,4 +71,39 @@ def _check(file: Path) -> None:
         file.with_name(file.name + ending).exists() for ending in ("-wal", "-journal")
     )
     if is_counted and size < expected:
-        raise StoreDamagedError(f"{file} was cut to {size} of {expected} bytes, so it isn't touched; {advice}")
+        raise StoreDamagedError(f"{file} was cut to {size} of {expected} bytes, so it isn't touched; {ADVICE}")
+    _check_content(file, size)
+
+
+def _check_content(file: Path, size: int) -> None:
+    """Look into a store without writing to it; one that is locked, or has to be rolled back, is left to MLflow."""
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=0)) as store:
+            found = store.execute("PRAGMA quick_check(1)").fetchone()[0] if size <= CHECKED_WHOLE else "ok"
+            tables = {name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            has_version = "alembic_version" in tables
+            row = store.execute("SELECT version_num FROM alembic_version").fetchone() if has_version else None
+    except sqlite3.OperationalError:
+        return
+    except sqlite3.DatabaseError as error:
+        found, tables, row = str(error), set(), None
+    if found != "ok":
+        raise StoreDamagedError(f"{file} is damaged ({found}), so it isn't touched; {ADVICE}")
+    if tables:
+        _check_version(file, row[0] if row else "")
+
+
+def _check_version(file: Path, version: str) -> None:
+    """Raise StoreVersionError for tables of another version of MLflow, or of somebody else, which it would change."""
+    scripts = ScriptDirectory.from_config(_get_alembic_config(""))
+    if version == scripts.get_current_head():
+        return
+    if not version:
+        raise StoreVersionError(
+            f"{file} is a database of something else, so it isn't touched; give another tracking_uri"
+        )
+    if version in {script.revision for script in scripts.walk_revisions()}:
+        step = f"copy it, then bring it up to date with `mlflow db upgrade {SCHEME}{file}`"
+    else:
+        step = f"use the MLflow that wrote it, or a newer one than {mlflow.__version__}"
+    raise StoreVersionError(f"{file} is of another version of MLflow ({version}), so it isn't touched; {step}")

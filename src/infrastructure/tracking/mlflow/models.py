@@ -19,7 +19,7 @@ from mlflow.models import infer_signature
 
 from infrastructure.errors import IdentityError, RunNotFoundError, TrackingError
 from infrastructure.naming.fingerprints import fingerprint
-from infrastructure.tracking.mlflow.queries import get_run
+from infrastructure.tracking.mlflow.queries import get_run, quoted
 from infrastructure.tracking.mlflow.runs import has_artifact
 from infrastructure.tracking.mlflow.session import current_session
 
@@ -182,5 +182,5 @@ def registered_version(run_id: str, name: str) -> str:
 
 def _versions(run_id: str, name: str) -> list[str]:
     """Return the versions of `name` that a run's model was registered as, the first one first."""
-    found = current_session().client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    found = current_session().client.search_model_versions(f"name = {quoted(name)} and run_id = {quoted(run_id)}")
     return [str(version) for version in sorted(int(version.version) for version in found)]

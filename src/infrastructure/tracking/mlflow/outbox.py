@@ -6,12 +6,14 @@ See docs/decisions/0006. A run that isn't in the store yet is called by its writ
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -19,7 +21,14 @@ from mlflow.exceptions import MlflowException
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from requests.exceptions import RequestException
 
-from infrastructure.errors import StoreUnreachableError, TrackingError, one_line
+from infrastructure.errors import (
+    OutputError,
+    StoreDamagedError,
+    StoreUnreachableError,
+    TrackingError,
+    has_no_room,
+    one_line,
+)
 from infrastructure.naming import tags
 from infrastructure.redaction import redacted, redacted_fields
 from infrastructure.tracking.mlflow import queries, runs
@@ -35,6 +44,8 @@ WRITER: Final = "writer:"
 LONGEST_CALL: Final = 60.0
 """Seconds that one call to a store can take: MLflow waits 20 s for a locked file, 30 s for a server."""
 LOCAL_STORE: Final = "sqlite:"
+NO_ROOM_PAUSE: Final = 0.5
+"""Seconds until something is tried again for which a disk had no room."""
 ATTEMPT: Final = 5.0
 """For how many seconds the thread tries an operation before it looks whether anybody still waits for it."""
 
@@ -91,12 +102,13 @@ class Outbox:
         self._ended_elsewhere: dict[str, bool] = {}
         self._created: dict[str, int] = {}
         self._refusals: list[str] = []
+        self._reason = ""
         self._crash: BaseException | None = None
         self._closing = False
         self._changed = threading.Condition()
         folder.mkdir(parents=True, exist_ok=True)
         self._await_predecessor()
-        self._file = self._journal.open("ab")
+        self._file = self._journal.open("ab", buffering=0)
         self._size = self._leftover = self._drop_torn_line()
         self._sent = min(self._read_position(), self._size)
         self._thread = _senders[self._journal] = threading.Thread(target=self._run, name="outbox", daemon=True)
@@ -159,8 +171,12 @@ class Outbox:
 
     def end_live(self, status: RunStatus) -> None:
         """End every run that was begun or taken up here and hasn't been ended."""
-        for run in sorted(current_session().live_runs):
-            self.end(run, RunContent(), status, done=False)
+        live = sorted(current_session().live_runs)
+        try:
+            for run in live:
+                self.end(run, RunContent(), status, done=False)
+        finally:  # what there is no room to say, whoever takes the study up finds out; the store may not know the run
+            current_session().live_runs.difference_update(run for run in live if run.startswith(WRITER))
 
     def fail(self, error: BaseException) -> None:
         """Let the next call raise this, in the thread that puts operations in."""
@@ -174,11 +190,15 @@ class Outbox:
         operation = Operation.model_validate({"kind": kind, "run": run, "time": time.time_ns() // 1_000_000, **fields})
         line = operation.model_dump_json(exclude_defaults=True).encode() + b"\n"
         try:
-            self._file.write(line)
-            self._file.flush()
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise TrackingError(f"{self._journal} can't be written: {error.strerror}; make room there") from error
+            with suppress(OSError):
+                self._file.truncate(self._size)
+            raise OutputError(
+                f"{self._journal} can't be written: {error.strerror}; make room, and give the same command again"
+            ) from error
         with self._changed:
             self._size = self._file.tell()  # with what a signal kept an earlier call from counting
             self._changed.notify_all()
@@ -193,8 +213,9 @@ class Outbox:
         if self._crash is not None:
             raise self._crash
         if self._sent < self._size:
+            reason = f" ({self._reason})" if self._reason else ""
             raise StoreUnreachableError(
-                f"the tracking store {current_session().tracking_uri} doesn't answer; "
+                f"the tracking store {current_session().tracking_uri} doesn't answer{reason}; "
                 f"{self.waiting} records of the study wait in "
                 f"{self._journal}: give the same command again, or `assay sync`, when it is back"
             )
@@ -252,13 +273,22 @@ class Outbox:
             line = journal.readline()
         try:
             self._send(Operation.model_validate_json(line), is_leftover=self._sent < self._leftover)
-        except StoreUnreachableError:
+        except StoreUnreachableError as error:
+            self._reason = one_line(error.__cause__ or error)
             return  # until it answers, or nobody waits for it any more
+        except StoreDamagedError:
+            raise  # what waits can be sent once it is mended
         except (MlflowException, RequestException, TrackingError, OSError) as error:
+            if has_no_room(error):
+                self._reason = one_line(error)
+                with self._changed:
+                    self._changed.wait_for(lambda: self._has_ended, timeout=NO_ROOM_PAUSE)
+                return
             self._refuse(line, error)
         with self._changed:
             self._sent += len(line)
-            self._position.write_text(f"{self._sent}\n")
+            with suppress(OSError):  # sending something twice does no harm
+                self._position.write_text(f"{self._sent}\n")
             self._changed.notify_all()
 
     def _refuse(self, line: bytes, error: Exception) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from infrastructure.errors import RunNotFoundError
+from infrastructure.errors import RunNotFoundError, TrackingError
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow.session import current_session
 
@@ -67,13 +67,31 @@ def get_run(run_id: str) -> RunRecord:
 
 
 def find_runs(wanted: Mapping[str, str]) -> list[RunRecord]:
-    """Return all runs of the configured experiment that carry these tags, the oldest first."""
-    return search(" and ".join(f"tags.`{key}` = '{value}'" for key, value in wanted.items()))
+    """Return all runs of the configured experiment that carry these tags, the oldest first.
+
+    Raises TrackingError for a value that can't be searched for.
+    """
+    return search(" and ".join(f"tags.`{key}` = {quoted(value)}" for key, value in wanted.items()))
 
 
 def find_by_name(name: str) -> list[RunRecord]:
     """Return all runs of the configured experiment with this name, the oldest first."""
-    return [] if "'" in name else search(f"attributes.run_name = '{name}'")
+    return search(f"attributes.run_name = {quoted(name)}") if can_be_searched(name) else []
+
+
+def can_be_searched(value: str) -> bool:
+    """Tell whether MLflow's search language has a way to write a text; what it hasn't, nothing of ours is called."""
+    return value.isprintable() and "\\" not in value and not ("'" in value and '"' in value)
+
+
+def quoted(value: str) -> str:
+    """Return a text as a value of MLflow's search language, so that no text changes what is asked.
+
+    Raises TrackingError for one that the language can't write: it has two kinds of quotes and no escapes.
+    """
+    if not can_be_searched(value):
+        raise TrackingError(f"{value!r:.80} can't be searched for: MLflow's search takes no such characters together")
+    return f'"{value}"' if "'" in value else f"'{value}'"
 
 
 def search(query: str) -> list[RunRecord]:

@@ -89,6 +89,8 @@ def create_run(experiment_name: str, run_name: str, run_tags: Mapping[str, str],
     session = current_session()
     if not run_name.strip():
         raise TrackingError("a run needs a name: run_name is empty, and MLflow would make up a random one")
+    if not run_name.isprintable():
+        raise TrackingError(f"run_name {run_name!r:.80} has characters that can't be seen; write printable ones")
     nested = {tags.PARENT_RUN: parent_run_id} if parent_run_id else {}
     all_tags = {tags.WRITER: uuid.uuid4().hex, **redacted_fields(run_tags), **nested}
     at = _now()

@@ -25,13 +25,21 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from infrastructure.config.loading import load_mlflow_config
 from infrastructure.config.schema import MlflowConfig
+from infrastructure.config.schema.names import check_experiment_name
 from infrastructure.config.schema.project import AzureMl
-from infrastructure.errors import ProjectNotFoundError, StoreSwitchError, StoreUnreachableError, TrackingError, one_line
+from infrastructure.errors import (
+    ConfigError,
+    ProjectNotFoundError,
+    StoreSwitchError,
+    StoreUnreachableError,
+    TrackingError,
+    one_line,
+)
 from infrastructure.paths.utils import resolve_project_paths_with_fallback
 from infrastructure.redaction import redacted, remember_credentials
 from infrastructure.tracking.mlflow.local_store import prepare, store_file
 from infrastructure.tracking.mlflow.session import StoreSession, configured_session, set_session
-from infrastructure.tracking.mlflow.store_client import StoreClient
+from infrastructure.tracking.mlflow.store_client import StoreClient, damaged, is_damage
 
 _log = logging.getLogger(__name__)
 
@@ -81,10 +89,11 @@ def setup_mlflow(
     The order of precedence is this module's docstring. Call it once in an entry point, before any run; calling it
     again with the same choice changes nothing. An Azure ML workspace that can't be used is replaced by the local
     store with a warning, or raises TrackingError when `fallback_to_local` is off. Raises StoreSwitchError when
-    another store is asked for while a run is live, and StoreUnreachableError when the store doesn't answer.
+    another store is asked for while a run is live, StoreUnreachableError when the store doesn't answer, and
+    ConfigError for a name that no experiment may have.
     """
     root_dir, config = _project(config_dir)
-    name = experiment_name or config.experiment_name
+    name = _checked_name(experiment_name) if experiment_name else config.experiment_name
     _set_environment(config)
     store: _Store | None = None
     try:
@@ -115,6 +124,13 @@ def _project(config_dir: str | Path | None) -> tuple[Path, MlflowConfig]:
     if not found.is_dir():
         raise ProjectNotFoundError(f"config_dir {found} is no folder: name the project's config folder")
     return root_dir, load_mlflow_config(found)
+
+
+def _checked_name(experiment_name: str) -> str:
+    try:
+        return check_experiment_name(experiment_name)
+    except ValueError as error:
+        raise ConfigError([f"experiment_name: {error}"]) from error
 
 
 def _set_environment(config: MlflowConfig) -> None:
@@ -198,6 +214,8 @@ def _open(store: _Store, experiment_name: str, patience: float) -> StoreSession:
         experiment_id = _experiment_id(client, experiment_name, artifacts)
     except (MlflowException, RequestException, SQLAlchemyError, OSError, StoreUnreachableError) as error:
         _restore_uri(before)
+        if is_damage(error):
+            raise damaged(store.uri, error) from error
         raise StoreUnreachableError(
             f"the tracking store {store.uri} ({store.reason}) can't be used: {one_line(error)}"
         ) from error

@@ -15,12 +15,14 @@ from mlflow.protos.databricks_pb2 import TEMPORARILY_UNAVAILABLE
 from requests.exceptions import ChunkedEncodingError, HTTPError, RequestException, RetryError, Timeout
 from requests.exceptions import ConnectionError as RequestsConnectionError
 
-from infrastructure.errors import StoreUnreachableError, one_line
+from infrastructure.errors import StoreDamagedError, StoreUnreachableError, one_line
 from infrastructure.naming import tags
 
 TEMPORARY: Final = frozenset(
     {"TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
 )
+DAMAGE: Final = ("database disk image is malformed", "file is not a database")
+"""What SQLite says of a file that has lost its form; MLflow passes it on as a fault that may go away."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """Seconds between two attempts; each pause is twice as long as the one before."""
 
@@ -112,12 +114,28 @@ class StoreClient:
             try:
                 return call(attempt)
             except (MlflowException, RequestException) as error:
+                if is_damage(error):
+                    raise damaged(self.tracking_uri, error) from error
                 if not is_temporary(error):
                     raise
                 if time.monotonic() + pause > deadline:
                     raise unreachable(self.tracking_uri, error, patience) from error
             time.sleep(pause)
             pause, attempt = min(2 * pause, LONGEST_PAUSE), attempt + 1
+
+
+def is_damage(error: Exception) -> bool:
+    """Tell whether SQLite says of a store's file that it has lost its form."""
+    return any(sign in str(error) for sign in DAMAGE)
+
+
+def damaged(tracking_uri: str, error: Exception) -> StoreDamagedError:
+    """Return the error that says which store is damaged."""
+    sign = next(sign for sign in DAMAGE if sign in str(error))
+    return StoreDamagedError(
+        f"the tracking store {tracking_uri} is damaged ({sign}), so nothing more is written to it; "
+        "restore it from a backup, and give the same command again"
+    )
 
 
 def is_temporary(error: MlflowException | RequestException) -> bool:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from infrastructure.config.loading import ProjectConfig, load_project_config
 from infrastructure.errors import ConfigError
-from infrastructure.paths.layout import StudyPaths
-from infrastructure.paths.utils import resolve_project_paths_with_fallback
+from infrastructure.paths.layout import OWN_FOLDERS, StudyPaths
+from infrastructure.paths.utils import output_folder, resolve_project_paths_with_fallback
+from infrastructure.storage.own_files import check_own
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 from training.hpo.search_space import grid
 from training.hpo.tracking.context import HpoContext
@@ -66,12 +67,13 @@ def open_project(
     """Load and check a project, set up MLflow, and identify its study; creates no run.
 
     With `force` the study is to be started over, as a variant beside those that there are.
-    Raises ConfigError with all faults of the configurations at once.
+    Raises ConfigError with all faults of the configurations at once, and UnsafePathError for an output folder in which
+    a link leads elsewhere.
     """
     config = load_and_check(config_dir, overrides)
     tracking_uri = config.mlflow.tracking_uri if any(o.startswith("mlflow.tracking_uri=") for o in overrides) else None
     setup_mlflow(config.mlflow.experiment_name, config.config_dir, tracking_uri=tracking_uri)
-    output_dir = config.root_dir / config.paths.output_dir
+    output_dir = output_folder(config.root_dir, config.paths.output_dir)
     context, _ = setup_hpo_mlflow_run(
         backbone=config.train.backbone,
         study_name=config.hpo.study_name,
@@ -88,4 +90,6 @@ def open_project(
     # Layer 2 read naming.yaml; overrides of it are known here alone.
     context = replace(context, naming=config.naming, variant=variant)
     run_name = study_run_name(context)
-    return Project(config, context, run_name, StudyPaths(output_dir, context.study_key_hash, variant))
+    paths = StudyPaths(output_dir, context.study_key_hash, variant)
+    check_own(paths.folder, OWN_FOLDERS)
+    return Project(config, context, run_name, paths)

@@ -12,7 +12,7 @@ from statistics import fmean, pstdev
 from types import TracebackType
 from typing import Self
 
-from infrastructure.errors import StudyHeldError, TrackingError
+from infrastructure.errors import OutputError, StudyHeldError, TrackingError
 from infrastructure.naming import tags
 from infrastructure.naming.differences import Difference, differences
 from infrastructure.naming.run_names import RunLabels, run_name
@@ -123,7 +123,8 @@ class StudyRuns:
             if error is None:
                 self._outbox.close(current_session().client.patience)
                 return
-            with suppress(TrackingError, StudyHeldError):  # what can't be sent waits on disk; the error is what is told
+            # What can't be sent waits on disk; the error is what is told.
+            with suppress(TrackingError, StudyHeldError, OutputError):
                 self._outbox.end_live("KILLED")
             self._outbox.abandon(runs.LAST_SECONDS)
         finally:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from infrastructure.errors import RunNotFoundError
+from infrastructure.storage.own_files import check_own
 from infrastructure.tracking.mlflow import queries
 from infrastructure.tracking.mlflow.outbox import Outbox, journals
 from infrastructure.tracking.mlflow.session import current_session
@@ -19,6 +20,7 @@ def send_waiting(output_dir: Path) -> Iterator[tuple[str, int]]:
     RunNotFoundError for one that the store hasn't got.
     """
     for journal, study_run_id in journals(output_dir):
+        check_own(journal.parent)
         try:
             study = queries.get_run(study_run_id)
         except RunNotFoundError as error:

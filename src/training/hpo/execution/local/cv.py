@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from infrastructure.errors import ConfigError, ExecutionError
 from training.execution.mlflow_setup import ended_on_error
-from training.hpo.execution.local.sweep import close_study, executor_of, open_study
+from training.hpo.execution.local.sweep import close_study, executor_of, folds_if_new, open_study
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import open_project
 from training.hpo.execution.results import StudyResult
@@ -33,10 +33,11 @@ def cv(
     project = open_project(config_dir, overrides)
     if problems := check_params(project.config.hpo.search_space, params):
         raise ConfigError(problems)
-    with study_lease(project.context.study_key_hash, project.run_name, project.paths.folder), ended_on_error():
+    folds = folds_if_new(project)
+    with ended_on_error(), study_lease(project.context.study_key_hash, project.run_name, project.paths.folder):
         runs = StudyRuns.open(project.context, project.run_name, project.paths.folder)
         with runs:
-            driver = open_study(project, runs, progress or Progress())
+            driver = open_study(project, runs, progress or Progress(), folds)
             with executor_of(project, driver) as executor:
                 record = driver.run_one(executor, params)
             result = close_study(project, driver, runs)

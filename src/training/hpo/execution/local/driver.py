@@ -17,7 +17,7 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from infrastructure.errors import ExecutionError
+from infrastructure.errors import ExecutionError, OutputError
 from infrastructure.executors.base import Executor, TaskOutcome
 from infrastructure.naming.keys import fold_key_hash, trial_key_hash
 from training.execution.result import TrainingResult, read_result
@@ -307,6 +307,11 @@ class StudyDriver:
                 self._take_result(executor, active, fold_idx, result)
                 return
             outcome = TaskOutcome(outcome.task_id, "failed", f"no result at {task.paths.result}")
+        if outcome.has_no_room:
+            raise OutputError(
+                f"trial {number} fold {fold_idx} found no room to write: {outcome.message}; make room, and give the "
+                "same command again, which goes on with this trial"
+            )
         if outcome.state == "stopped":
             self._end(executor, active, fold_idx, "pruned", f"fold {fold_idx} was pruned")
         else:

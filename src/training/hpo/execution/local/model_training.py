@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-
 from infrastructure.errors import ExecutionError
+from infrastructure.storage.own_files import delete_folder
 from training.execution.mlflow_setup import ended_on_error
 from training.execution.result import TrainingResult, read_result
 from training.execution.task import TrainingTask
@@ -62,7 +61,7 @@ def _train_model(
         if run is None or force:
             variant = 1 if run is None else run.variant + 1
             if force:  # before the run is there: whoever takes it up has to train
-                shutil.rmtree(task.folder, ignore_errors=True)
+                delete_folder(task.folder)
             run = model_runs.begin(trial, variant)
         elif not run.is_done:
             model_runs.resume(run)

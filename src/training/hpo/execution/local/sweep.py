@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from infrastructure.errors import DataError, ExecutionError
 from infrastructure.executors.base import Executor
+from infrastructure.storage.own_files import delete_folder
 from training.data.datasets import load_dataset
-from training.data.folds import make_folds, read_folds, write_folds
+from training.data.folds import Fold, make_folds, read_folds, write_folds
 from training.execution.mlflow_setup import ended_on_error
 from training.hpo.execution.explain import changed_environment_note, new_study_note
 from training.hpo.execution.local.driver import Limits, StudyDriver
@@ -20,7 +20,7 @@ from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import Project, open_project
 from training.hpo.execution.results import StudyResult
 from training.hpo.tracking.explain import nearest_study
-from training.hpo.tracking.study_runs import StudyRuns, study_lease
+from training.hpo.tracking.study_runs import StudyRuns, find_study_run, study_lease
 
 
 def sweep(
@@ -42,12 +42,13 @@ def sweep(
     timeout = project.config.hpo.timeout
     deadline = time.monotonic() + timeout if timeout is not None else float("inf")
     imported = None if import_from is None else read_optuna_study(project, import_from)
-    with study_lease(project.context.study_key_hash, project.run_name, project.paths.folder), ended_on_error():
+    folds = folds_if_new(project)
+    with ended_on_error(), study_lease(project.context.study_key_hash, project.run_name, project.paths.folder):
         if force:  # what lies in the folder of a variant that is yet to come is of a store that was lost
-            shutil.rmtree(project.paths.folder, ignore_errors=True)
+            delete_folder(project.paths.folder)
         runs = StudyRuns.open(project.context, project.run_name, project.paths.folder)
         with runs:
-            driver = open_study(project, runs, show)
+            driver = open_study(project, runs, show, folds)
             if imported is not None:
                 count = driver.take_in(imported)
                 show.message(f"{count} new trials taken in from Optuna")
@@ -57,13 +58,26 @@ def sweep(
     return result
 
 
-def open_study(project: Project, runs: StudyRuns, progress: Progress) -> StudyDriver:
-    """Return the study's driver, with the folds and the trials that the study has."""
+def folds_if_new(project: Project) -> tuple[Fold, ...] | None:
+    """Return the folds of a study that the store hasn't got yet, so that faulty data is told before any run exists.
+
+    Raises DataError.
+    """
+    config = project.config
+    if project.context.should_resume and find_study_run(project.context.study_key_hash) is not None:
+        return None
+    return make_folds(config.hpo.cv, load_dataset(config.data, config.root_dir), config.data, config.root_dir)
+
+
+def open_study(
+    project: Project, runs: StudyRuns, progress: Progress, folds: Sequence[Fold] | None = None
+) -> StudyDriver:
+    """Return the study's driver, with the trials that the study has, and its folds: those given are of a new study."""
     if runs.is_new and (nearest := nearest_study(project.context, runs.run_id)) and nearest.differences:
         progress.message(new_study_note(nearest))
     if runs.changed_environment:
         progress.message(changed_environment_note(runs.changed_environment))
-    fold_count = study_folds(project, runs)
+    fold_count = study_folds(project, runs, folds)
     driver = StudyDriver(project, runs, fold_count, progress)
     driver.restore()
     done = [record for record in driver.records.values() if record.state != "running"]
@@ -77,7 +91,7 @@ def executor_of(project: Project, driver: StudyDriver) -> Executor:
     return make_executor(config.hpo.workers, config.train.trainer, driver.should_stop, driver.note_retry)
 
 
-def study_folds(project: Project, runs: StudyRuns) -> int:
+def study_folds(project: Project, runs: StudyRuns, made: Sequence[Fold] | None = None) -> int:
     """See that the study's folds lie where the workers look for them, and return how many there are.
 
     The folds are made once; a resumed study takes those that its run keeps, wherever it goes on.
@@ -85,8 +99,9 @@ def study_folds(project: Project, runs: StudyRuns) -> int:
     path = project.paths.folds
     if not (runs.fetch_folds(path) and _is_whole(path)):
         config = project.config
-        dataset = load_dataset(config.data, config.root_dir)
-        write_folds(path, make_folds(config.hpo.cv, dataset, config.data, config.root_dir))
+        if made is None:
+            made = make_folds(config.hpo.cv, load_dataset(config.data, config.root_dir), config.data, config.root_dir)
+        write_folds(path, made)
         runs.keep_folds(path)
     return len(read_folds(path))
 
