@@ -92,6 +92,10 @@ class Drivers:
         """Start a driver, which leads a process group of its own, and return its process id."""
         return int(self._ask(start=attempt.model_dump()))
 
+    def has_ended(self, pid: int) -> bool:
+        """Tell whether a driver has ended that nobody has waited for."""
+        return bool(json.loads(self._ask(ended=pid)))
+
     def wait(self, pid: int) -> Ending:
         """Wait for the end of a driver."""
         return Ending.model_validate_json(self._ask(wait=pid))

@@ -83,7 +83,7 @@ def _calls(seen: Observation, alone: Observation, kills: Sequence[Kill], units: 
         if any(unit in kill.done and begun[call] > kill.begun[call] for kill in kills):
             yield f"{unit} was trained again after it was done"
     yield from (f"{call} was never to be trained" for call in begun.keys() - set(alone.calls))
-    yield from (f"{units[call]} was never trained" for call in set(alone.calls) - begun.keys())
+    yield from (f"{call} was never trained" for call in set(alone.calls) - begun.keys())
 
 
 def _repeated(seen: Observation, alone: Observation, cut: int) -> Iterator[str]:

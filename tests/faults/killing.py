@@ -16,6 +16,7 @@ from tests.conftest import MakeProject
 from tests.faults.drivers import Drivers, kill_of, make_slow_study, make_study, seeded, units_of
 from tests.faults.invariant import Kill, violations
 from tests.faults.launcher import Attempt, Ending
+from tests.faults.observation import noted_calls
 
 OPENING = 150
 """At least so many boundaries are passed when a study is taken up again."""
@@ -96,6 +97,38 @@ class Killed:
         return violations(self._drivers.look(config_dir), self.alone, kills, self._units)
 
 
+class StartedOver:
+    """A study that was done and then started over with `--force`, and copies that are killed as they start over."""
+
+    def __init__(self, make_project: MakeProject, drivers: Drivers) -> None:
+        self._make_project = make_project
+        self._drivers = drivers
+        config_dir = self._done("alone-over")
+        ending = drivers.drive(Attempt(config_dir=str(config_dir), force=True))
+        assert ending.code == 0, ending.at
+        self.boundaries = ending.count
+        self._alone = drivers.look(config_dir)
+
+    def _done(self, name: str) -> Path:
+        config_dir = make_study(self._make_project, name)
+        assert self._drivers.drive(Attempt(config_dir=str(config_dir))).code == 0
+        return config_dir
+
+    def kill_at(self, boundary: int, tally: Tally) -> None:
+        """Kill a copy as it starts over and give the command again, with `--force` if the new study isn't there yet."""
+        config_dir = self._done(f"over-{boundary}")
+        first = self._drivers.drive(Attempt(config_dir=str(config_dir), force=True, deadly=boundary))
+        tally.kills["first" if first.code else "not reached"] += 1
+        # What the old study did says nothing of the new one, which does the same again.
+        kills = [kill_of(config_dir).without_files()]
+        is_begun = any(run.tags.get("code.variant") == "2" for run in self._drivers.look(config_dir).runs)
+        last = self._drivers.drive(Attempt(config_dir=str(config_dir), force=not is_begun))
+        seen = self._drivers.look(config_dir)
+        found = [f"the command fails with {last.at}"] if last.code else violations(seen, self._alone, kills, {})
+        tally.wrong += [f"killed before {boundary}, {first.at}: {violation}" for violation in found]
+        shutil.rmtree(config_dir.parent)
+
+
 class RandomlyKilled:
     """A study whose trainings take a moment and run in processes, left alone, and copies of it that are killed."""
 
@@ -106,9 +139,7 @@ class RandomlyKilled:
         in_order, alone = (make_slow_study(make_project, f"{name}-{workers}", workers) for name in ("order", "alone"))
         assert drivers.drive(Attempt(config_dir=str(in_order))).code == 0
         self._units = units_of(drivers.look(in_order))
-        begun = time.monotonic()
         assert drivers.drive(Attempt(config_dir=str(alone), is_inline=False)).code == 0
-        self._seconds = time.monotonic() - begun
         self._alone = drivers.look(alone)
 
     def kill_often(self, number: int, count: int, tally: Tally) -> None:
@@ -133,18 +164,25 @@ class RandomlyKilled:
         shutil.rmtree(config_dir.parent)
 
     def _kill(self, config_dir: Path, rng: Random) -> str:
-        """Kill a driver at a boundary or after a while, with its workers or without them; return how."""
+        """Kill a driver at a boundary or after some trainings, with its workers or without them; return how."""
         how = rng.choice(("at a boundary", "with its workers", "without its workers"))
-        deadly = rng.randrange(1, 1_300) if how == "at a boundary" else 0
+        deadly = rng.randrange(1, 800) if how == "at a boundary" else 0
         pid = self._drivers.start(Attempt(config_dir=str(config_dir), is_inline=False, deadly=deadly))
         if not deadly:
-            time.sleep(rng.uniform(0, self._seconds))
+            self._await_trainings(config_dir, pid, rng.choice((0, 1, 1, 2)), rng.uniform(0, 0.5))
             (os.killpg if how == "with its workers" else os.kill)(pid, signal.SIGKILL)
         ending = self._drivers.wait(pid)
         assert ending.code in {0, -signal.SIGKILL}, ending.at
         if how == "without its workers":
             time.sleep(0.1)  # they end at their next report
         return how if ending.code else "came too late"
+
+    def _await_trainings(self, config_dir: Path, pid: int, count: int, seconds: float) -> None:
+        """Wait until a driver has begun so many trainings and then some time, or has ended."""
+        wanted = len(noted_calls(config_dir)) + count
+        while len(noted_calls(config_dir)) < wanted and not self._drivers.has_ended(pid):
+            time.sleep(0.005)
+        time.sleep(seconds)
 
     def _violations(self, config_dir: Path, kills: list[Kill], loses_files: bool) -> list[str]:
         seen = self._drivers.look(config_dir)

@@ -36,7 +36,7 @@ WORK: Final[tuple[Any, ...]] = (sweeping, workers)
 
 
 class Attempt(BaseModel):
-    """What a driver is to do: sweep and refit, and die before the boundary `deadly` unless it is 0.
+    """What a driver is to do: sweep, perhaps from the start, and refit, and die before the boundary `deadly` but for 0.
 
     Of the boundaries those count whose description contains `among`. `bug` names one of `planted`. With `is_inline`
     trainings are done in the driver's own process, so that what they write counts too.
@@ -49,6 +49,7 @@ class Attempt(BaseModel):
     among: str = ""
     is_inline: bool = True
     bug: str = ""
+    force: bool = False
 
 
 class Ending(BaseModel):
@@ -103,7 +104,7 @@ def _drive(attempt: Attempt, answer: int) -> None:
     if attempt.is_inline or attempt.deadly:
         boundaries = Boundaries(attempt.deadly, tell, attempt.among)
     try:
-        sweep(attempt.config_dir)
+        sweep(attempt.config_dir, force=attempt.force)
         refit(attempt.config_dir)
     except BaseException as error:  # noqa: BLE001  the boundary of the process: what it was is told
         traceback.print_exc()
@@ -155,7 +156,10 @@ def _look(config_dir: str) -> str:
 
 
 def _serve() -> None:
-    """Answer requests until there are none: `start` an attempt, `wait` for its end, or `look` at a project."""
+    """Answer requests until there are none.
+
+    They are: `start` an attempt, tell whether it `ended`, `wait` for its end, and `look` at a project.
+    """
     answers: dict[int, int] = {}
     for line in sys.stdin:
         request = json.loads(line)
@@ -163,6 +167,9 @@ def _serve() -> None:
             attempt = Attempt.model_validate(request["start"])
             pid, answers[pid] = _fork(lambda answer, attempt=attempt: _drive(attempt, answer))
             print(pid, flush=True)
+        elif "ended" in request:
+            found = os.waitid(os.P_PID, request["ended"], os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            print(json.dumps(found is not None), flush=True)
         elif "wait" in request:
             pid = request["wait"]
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

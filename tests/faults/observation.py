@@ -60,7 +60,8 @@ def observe(config_dir: Path) -> Observation:
     root = config_dir.parent
     setup_mlflow(config_dir=config_dir)
     runs = queries.search("")
-    names = {str(root): "project", **{run.run_id: _identity(run) for run in runs}}
+    by_id = {run.run_id: run for run in runs}
+    names = {str(root): "project", **{run.run_id: _identity(run, by_id) for run in runs}}
     trials = _trials(runs)
     best = best_record(trials, "minimize")
     return Observation(
@@ -80,10 +81,13 @@ def noted_calls(config_dir: Path) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-def _identity(run: queries.RunRecord) -> str:
+def _identity(run: queries.RunRecord, by_id: dict[str, queries.RunRecord]) -> str:
     keys = (tags.STAGE, tags.VARIANT, tags.TRIAL_NUMBER, tags.FOLD_INDEX, tags.REFIT_KEY)
     shown = " ".join(run.tags[key][:12] for key in keys if key in run.tags)
-    return f"{shown} of {run.tags.get(tags.STUDY_KEY, '')[:8]}"
+    study = run
+    while (parent := by_id.get(study.tags.get(tags.PARENT_RUN, ""))) is not None:
+        study = parent
+    return f"{shown} of {run.tags.get(tags.STUDY_KEY, '')[:8]}-{study.tags.get(tags.VARIANT, '')}"
 
 
 def _called(text: str, names: dict[str, str]) -> str:
@@ -120,7 +124,7 @@ def _digest(path: Path) -> str:
 
 
 def _trials(runs: list[queries.RunRecord]) -> list[TrialRecord]:
-    """Return the trials that a driver would find, but for how long their folds took and where their logs lie."""
+    """Return the trials that a driver would find, but for how long and in which order their folds were done."""
     key = next((run.tags[tags.STUDY_KEY] for run in runs if run.tags.get(tags.STAGE) == tags.STAGE_SWEEP), "")
     study = find_study_run(key) if key else None
     trials = stored_trials(study.run_id, key) if study is not None else {}
@@ -128,7 +132,7 @@ def _trials(runs: list[queries.RunRecord]) -> list[TrialRecord]:
 
 
 def _untimed(trial: TrialRecord) -> TrialRecord:
-    folds = {index: fold.model_copy(update={"seconds": 0.0}) for index, fold in trial.folds.items()}
+    folds = {index: fold.model_copy(update={"seconds": 0.0}) for index, fold in sorted(trial.folds.items())}
     return trial.model_copy(update={"folds": folds, "failure": trial.failure.partition(" (log: ")[0]})
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import MakeProject, project_maker
 from tests.faults.drivers import Drivers, driving
-from tests.faults.killing import Killed, RandomlyKilled, Tally
+from tests.faults.killing import Killed, RandomlyKilled, StartedOver, Tally
 
 KILL_EVERY = int(os.environ.get("KILL_EVERY", "45"))
 PARTS = 12 if KILL_EVERY == 1 else 1
@@ -65,6 +65,17 @@ def test_a_kill_while_the_store_is_made_changes_nothing(make_study_project: Make
     for index, boundary in enumerate(chosen):
         study.kill_at(boundary, tally, again=index % 3 == 2)
     print(f"{len(chosen)} of {making} boundaries in {time.monotonic() - begun:.0f} s: {tally}")
+    assert tally.wrong == []
+
+
+def test_a_kill_while_starting_over_changes_nothing(make_study_project: MakeProject, drivers: Drivers) -> None:
+    """A study that is started over with `--force` and killed is gone on with as the new one; the old one stays."""
+    study, tally = StartedOver(make_study_project, drivers), Tally()
+    begun = time.monotonic()
+    chosen = range(60, study.boundaries, study.boundaries // (3 if KILL_EVERY > 1 else 40))
+    for boundary in chosen:
+        study.kill_at(boundary, tally)
+    print(f"{len(chosen)} of {study.boundaries} boundaries in {time.monotonic() - begun:.0f} s: {tally}")
     assert tally.wrong == []
 
 
