@@ -18,8 +18,7 @@ from infrastructure.tracking.mlflow.models import CHAMPION, MODEL_FILE
 from infrastructure.tracking.mlflow.outbox import Operation
 from infrastructure.tracking.mlflow.session import current_session
 from infrastructure.tracking.mlflow.setup import setup_mlflow
-from training.hpo.records import TrialRecord
-from training.hpo.study import best_record
+from training.hpo.records import TrialRecord, best_record
 from training.hpo.tracking.study_runs import find_study_run, stored_trials
 
 VARYING: Final = (tags.WRITER, tags.TRIAL_RECORD, tags.FOLD_RECORD)

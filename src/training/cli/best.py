@@ -18,4 +18,4 @@ def command(studies: tuple[str, ...], config_dir: Path | None) -> None:
     STUDY is the id or name of a study's run, or the beginning of its key hash. Without any, all studies of the
     project's experiment are ranked that differ from the project's in nothing but the backbone.
     """
-    step("training.cli.steps:show_best")(references=studies, config_dir=config_dir)
+    step("training.cli.reports:show_best")(references=studies, config_dir=config_dir)

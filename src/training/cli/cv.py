@@ -16,4 +16,4 @@ from training.cli.options import project_options, step, with_shortcuts, workers_
 def command(config_dir: Path | None, overrides: tuple[str, ...], workers: int | None, params: tuple[str, ...]) -> None:
     """Cross-validate one configuration as a trial of the study."""
     chosen = with_shortcuts(overrides, hpo__workers=workers)
-    step("training.cli.steps:run_cv")(config_dir=config_dir, overrides=chosen, params=params)
+    step("training.cli.work:run_cv")(config_dir=config_dir, overrides=chosen, params=params)

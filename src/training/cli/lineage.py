@@ -17,4 +17,4 @@ def command(run: str, config_dir: Path | None) -> None:
 
     RUN is models:/NAME@ALIAS, models:/NAME/VERSION, or the id or name of a run.
     """
-    step("training.cli.steps:show_lineage")(reference=run, config_dir=config_dir)
+    step("training.cli.reports:show_lineage")(reference=run, config_dir=config_dir)

@@ -15,4 +15,4 @@ from training.cli.options import force_option, project_options, step
 @force_option
 def command(config_dir: Path | None, overrides: tuple[str, ...], trial: int | None, *, force: bool) -> None:
     """Train the best trial on all training data, test it, and register its model as champion."""
-    step("training.cli.steps:run_refit")(config_dir=config_dir, overrides=overrides, trial=trial, force=force)
+    step("training.cli.work:run_refit")(config_dir=config_dir, overrides=overrides, trial=trial, force=force)

@@ -24,4 +24,4 @@ def command(run: str, tolerance: float, config_dir: Path | None) -> None:
 
     RUN is the id or name of a run. Nothing is written to the store.
     """
-    step("training.cli.steps:run_reproduce")(reference=run, config_dir=config_dir, tolerance=tolerance)
+    step("training.cli.work:run_reproduce")(reference=run, config_dir=config_dir, tolerance=tolerance)

@@ -22,4 +22,4 @@ def command(
     What the tracking store has already is not done again.
     """
     chosen = with_shortcuts(overrides, hpo__workers=workers, hpo__max_trials=max_trials)
-    step("training.cli.steps:run_all")(config_dir=config_dir, overrides=chosen, force=force)
+    step("training.cli.work:run_all")(config_dir=config_dir, overrides=chosen, force=force)

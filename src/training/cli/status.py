@@ -13,4 +13,4 @@ from training.cli.options import project_options, step
 @project_options
 def command(config_dir: Path | None, overrides: tuple[str, ...]) -> None:
     """Show the study's trials as the tracking store has them."""
-    step("training.cli.steps:show_status")(config_dir=config_dir, overrides=overrides)
+    step("training.cli.reports:show_status")(config_dir=config_dir, overrides=overrides)

@@ -28,4 +28,4 @@ def command(
 ) -> None:
     """Run the study's trials, each cross-validated, going on where the tracking store ends."""
     chosen = with_shortcuts(overrides, hpo__workers=workers, hpo__max_trials=max_trials, hpo__timeout=timeout)
-    step("training.cli.steps:run_sweep")(config_dir=config_dir, overrides=chosen, force=force, import_from=import_from)
+    step("training.cli.work:run_sweep")(config_dir=config_dir, overrides=chosen, force=force, import_from=import_from)

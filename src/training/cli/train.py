@@ -15,4 +15,4 @@ from training.cli.options import force_option, project_options, step
 @force_option
 def command(config_dir: Path | None, overrides: tuple[str, ...], trial: int | None, *, force: bool) -> None:
     """Train the final model: the best hyperparameters, on training and validation data."""
-    step("training.cli.steps:run_train")(config_dir=config_dir, overrides=overrides, trial=trial, force=force)
+    step("training.cli.work:run_train")(config_dir=config_dir, overrides=overrides, trial=trial, force=force)

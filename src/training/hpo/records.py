@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -46,3 +47,10 @@ class TrialRecord(BaseModel):
     failure: str = ""
     answered_by: int | None = None
     imported_from: str = ""
+
+
+def best_record(records: Iterable[TrialRecord], direction: str) -> TrialRecord | None:
+    """Return the best complete trial of the study's own, of equals the first; None when there is no such one."""
+    complete = [r for r in records if r.state == "complete" and r.value is not None and not r.imported_from]
+    sign = 1.0 if direction == "maximize" else -1.0
+    return max(complete, key=lambda record: (sign * (record.value or 0.0), -record.number), default=None)

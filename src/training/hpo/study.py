@@ -174,13 +174,6 @@ class OptunaStudy:
         return fmean(self._value(folds[index]) for index in sorted(folds))
 
 
-def best_record(records: Iterable[TrialRecord], direction: str) -> TrialRecord | None:
-    """Return the best complete trial of the study's own, of equals the first; None when there is no such one."""
-    complete = [r for r in records if r.state == "complete" and r.value is not None and not r.imported_from]
-    sign = 1.0 if direction == "maximize" else -1.0
-    return max(complete, key=lambda record: (sign * (record.value or 0.0), -record.number), default=None)
-
-
 @contextmanager
 def _without_notices() -> Iterator[None]:
     """Keep Optuna from noting that a sampler or pruner which the user chose is experimental."""

@@ -9,8 +9,8 @@ import pytest
 from pydantic import JsonValue
 
 from infrastructure.config.schema import HpoConfig
-from training.hpo.records import FoldRecord, TrialRecord, TrialState
-from training.hpo.study import OptunaStudy, best_record
+from training.hpo.records import FoldRecord, TrialRecord, TrialState, best_record
+from training.hpo.study import OptunaStudy
 
 SPACE: dict[str, JsonValue] = {
     "x": {"type": "uniform", "low": -1.0, "high": 1.0},

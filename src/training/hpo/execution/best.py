@@ -11,8 +11,7 @@ from infrastructure.errors import ExecutionError
 from infrastructure.paths.utils import resolve_project_paths_with_fallback
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 from training.hpo.execution.project import open_project
-from training.hpo.records import TrialRecord
-from training.hpo.study import best_record
+from training.hpo.records import TrialRecord, best_record
 from training.hpo.tracking.studies import family_studies, named_studies
 
 

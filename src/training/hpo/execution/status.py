@@ -9,7 +9,7 @@ from pathlib import Path
 
 from training.hpo.execution.project import open_project
 from training.hpo.execution.results import StudyResult
-from training.hpo.study import best_record
+from training.hpo.records import best_record
 from training.hpo.tracking.study_runs import find_study_run, stored_trials
 
 

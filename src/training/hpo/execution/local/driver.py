@@ -24,8 +24,8 @@ from training.execution.result import TrainingResult, read_result
 from training.execution.task import TrainingTask
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import Project
-from training.hpo.records import FoldRecord, TrialRecord
-from training.hpo.study import FIXED_PARAMS, OptunaStudy, best_record
+from training.hpo.records import FoldRecord, TrialRecord, best_record
+from training.hpo.study import FIXED_PARAMS, OptunaStudy
 from training.hpo.tracking.study_runs import StudyRuns, TrialRun
 
 FAILURES_IN_A_ROW: Final = 3

@@ -11,7 +11,7 @@ from training.hpo.execution.local.workers import train_alone
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import Project
 from training.hpo.execution.results import ModelResult
-from training.hpo.study import best_record
+from training.hpo.records import best_record
 from training.hpo.tracking.model_runs import ModelRun, ModelRuns, Protocol
 from training.hpo.tracking.study_runs import TrialRun, find_study_run, stored_trials, study_lease
 

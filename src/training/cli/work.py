@@ -1,11 +1,9 @@
-"""What the commands do once the libraries are loaded: run a step, and show what came of it."""
+"""What the commands that train do once the libraries are loaded: run a step, and show what came of it."""
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,24 +13,13 @@ from rich.console import Console
 
 from infrastructure.config.yaml_reader import read_value
 from infrastructure.errors import ConfigError, ExecutionError
-from infrastructure.tracking.mlflow.ui import experiment_page, ui_command, ui_environment
-from training.cli.display import leaderboard, progress_on, ranking_lines, show_params
+from training.cli.display import leaderboard, progress_on, show_params
 from training.execution.local.train import train
-from training.hpo.execution.best import best
-from training.hpo.execution.explain import trace
 from training.hpo.execution.local.cv import cv
 from training.hpo.execution.local.refit import refit
 from training.hpo.execution.local.reproduce import reproduce
 from training.hpo.execution.local.sweep import sweep
-from training.hpo.execution.optuna_exchange import write_optuna_study
-from training.hpo.execution.project import open_project
 from training.hpo.execution.results import ModelResult
-from training.hpo.execution.status import study_status
-from training.hpo.execution.sync import sync
-
-for _name in ("mlflow", "alembic"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for every fold of a study
 
 
 def run_all(config_dir: Path | None, overrides: Sequence[str], *, force: bool) -> None:
@@ -87,37 +74,6 @@ def run_train(config_dir: Path | None, overrides: Sequence[str], trial: int | No
     show_model(console, "final model", final)
 
 
-def show_status(config_dir: Path | None, overrides: Sequence[str]) -> None:
-    """Show the study's trials by state, and its leaderboard."""
-    console = Console()
-    status = study_status(config_dir, overrides)
-    console.print(status.summary, markup=False, highlight=False, soft_wrap=True)
-    if status.result is not None:
-        console.print(leaderboard(status.result))
-
-
-def show_best(references: Sequence[str], config_dir: Path | None) -> None:
-    """Show comparable studies, the best first."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    for line in ranking_lines(best(references, config_dir)):
-        console.print(line)
-
-
-def show_lineage(reference: str, config_dir: Path | None) -> None:
-    """Show each link of a lineage, and fail if one doesn't hold."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    links = trace(reference, config_dir)
-    for link in links:
-        mark = "BROKEN" if link.problems else "?" if link.unchecked else "ok"
-        console.print(
-            f"{mark:8}{link.what}: {link.shown}{f' (not checked: {link.unchecked})' if link.unchecked else ''}"
-        )
-        for problem in link.problems:
-            console.print(f"        {problem}")
-    if broken := [link.what for link in links if link.problems]:
-        raise ExecutionError(f"the lineage of {reference} doesn't hold: {', '.join(broken)}")
-
-
 def run_reproduce(reference: str, config_dir: Path | None, tolerance: float) -> None:
     """Do a training again, show both results, and fail if they differ by more than the tolerance."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
@@ -140,30 +96,6 @@ def run_reproduce(reference: str, config_dir: Path | None, tolerance: float) -> 
     if outside:
         raise ExecutionError(f"{found.name} is not reproduced within {tolerance:g}: {', '.join(outside)}")
     console.print(f"{found.name} is reproduced within {tolerance:g} of each metric's value, or of 1 if that is smaller")
-
-
-def export(url: str, config_dir: Path | None, overrides: Sequence[str]) -> None:
-    """Write the study to an Optuna storage and say what was written."""
-    name, count = write_optuna_study(url, config_dir, overrides)
-    Console().print(f"{count} trials written as the study {name}", markup=False, highlight=False, soft_wrap=True)
-
-
-def send_waiting(config_dir: Path | None) -> None:
-    """Send what waits, and say of which studies it was."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    sent = 0
-    for name, count in sync(config_dir):
-        console.print(f"{name}: {count} records sent")
-        sent += count
-    if not sent:
-        console.print("nothing waits")
-
-
-def open_ui(config_dir: Path | None, overrides: Sequence[str], port: int) -> None:
-    """Serve the MLflow UI until it is interrupted."""
-    open_project(config_dir, overrides)
-    Console().print(f"MLflow UI: {experiment_page(port)}", markup=False, highlight=False, soft_wrap=True)
-    subprocess.run(ui_command(port), env=ui_environment(), check=False)  # noqa: S603  our own interpreter
 
 
 def show_model(console: Console, what: str, model: ModelResult) -> None:
