@@ -13,6 +13,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
+from infrastructure import redaction
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow.session import set_session
 
@@ -60,6 +61,12 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test a cache folder of its own, and leave the user's alone."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
+def no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin each test without the credentials that another one planted: they are taken out of every text."""
+    monkeypatch.setattr(redaction._Remembered, "values", frozenset())
 
 
 @pytest.fixture(autouse=True)

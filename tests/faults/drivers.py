@@ -20,15 +20,16 @@ from tests.faults.observation import Observation, acknowledged, noted_calls
 
 OBJECTIVE = textwrap.dedent(
     """
-    import json, time
+    import json, os, time
     from pathlib import Path
 
     TOO_LARGE, PAUSE = 0.5, 0.0
 
     def train(params, train, valid, seed, report, model_dir):
         what = "refit" if model_dir is not None else float(train["value"].sum())
-        with open(Path(__file__).parent / "calls.jsonl", "a") as log:
-            log.write(json.dumps([params["x"], what]) + "\\n")
+        log = os.open(Path(__file__).parent / "calls.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.write(log, json.dumps([params["x"], what]).encode() + b"\\n")  # whole or not at all
+        os.close(log)
         if params["x"] > TOO_LARGE and what != "refit":
             raise RuntimeError("too large")
         for step in (1, 2):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,12 @@ def drivers(make_study_project: MakeProject, tmp_path_factory: pytest.TempPathFa
 def study(make_study_project: MakeProject, drivers: Drivers) -> Killed:
     """Return a study that was left alone, and what kills copies of it."""
     return Killed(make_study_project, drivers)
+
+
+@pytest.fixture(scope="module")
+def random_study(make_study_project: MakeProject, drivers: Drivers) -> Callable[[int], RandomlyKilled]:
+    """Return what gives, for a number of workers, a study that was left alone, and what kills copies of it."""
+    return cache(lambda workers: RandomlyKilled(make_study_project, drivers, workers))
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -80,10 +87,10 @@ def test_a_kill_while_starting_over_changes_nothing(make_study_project: MakeProj
 
 
 @pytest.mark.parametrize("part", range(RANDOM_PARTS))
-def test_random_kills_change_nothing(make_study_project: MakeProject, drivers: Drivers, part: int) -> None:
+def test_random_kills_change_nothing(random_study: Callable[[int], RandomlyKilled], part: int) -> None:
     """Studies of one or two workers, killed many times each at random, some robbed of their files: as if left alone."""
     begun, tally = time.monotonic(), Tally()
-    study = RandomlyKilled(make_study_project, drivers, workers=1 + part % 2)
+    study = random_study(1 + part % 2)
     studies = range(part, RANDOM_KILLS // KILLS_EACH, RANDOM_PARTS)
     for number in studies:
         study.kill_often(number, KILLS_EACH, tally)

@@ -10,8 +10,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,12 +19,14 @@ from typing import Final, Literal, TypeVar
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from filelock import FileLock
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from infrastructure.errors import RunNotFoundError, TrackingError
 from infrastructure.naming import tags
 from infrastructure.redaction import redacted, redacted_fields
+from infrastructure.storage.files import make_private
 from infrastructure.tracking.mlflow.queries import get_run, search
 from infrastructure.tracking.mlflow.session import current_session
 
@@ -238,24 +240,29 @@ def within(seconds: float, call: Callable[[], object]) -> None:
 
 def log_artifacts(run_id: str, folder: Path, artifact_path: str) -> None:
     """Keep a folder's content with a run."""
-    _remove_cut_uploads(run_id)
-    current_session().client.log_artifacts(run_id, str(folder), artifact_path)
+    with _uploading(run_id):
+        current_session().client.log_artifacts(run_id, str(folder), artifact_path)
 
 
 def log_text(run_id: str, text: str, artifact_file: str) -> None:
     """Keep a text with a run, as a file of this name."""
-    _remove_cut_uploads(run_id)
-    current_session().client.log_text(run_id, redacted(text), artifact_file)
+    with _uploading(run_id):
+        current_session().client.log_text(run_id, redacted(text), artifact_file)
 
 
-def _remove_cut_uploads(run_id: str) -> None:
-    """Remove from a local store what an upload to this run left there when its process was killed."""
-    if current_session().store_folder is None:
+@contextmanager
+def _uploading(run_id: str) -> Iterator[None]:
+    """Let one upload at a time go to a local store, and remove first what one left there that was killed."""
+    store = current_session().store_folder
+    place = urlparse(get_run(run_id).artifact_uri) if store is not None else None
+    if store is None or place is None or place.scheme not in ("", "file"):
+        yield
         return
-    place = urlparse(get_run(run_id).artifact_uri)
-    if place.scheme in ("", "file"):
+    make_private(store / ".assay")
+    with FileLock(store / ".assay" / "uploads.lock", mode=0o600):
         for left in Path(url2pathname(place.path)).rglob(CUT_UPLOADS):
             left.unlink(missing_ok=True)
+        yield
 
 
 def has_artifact(run_id: str, artifact_file: str) -> bool:
