@@ -11,6 +11,7 @@ import time
 from contextlib import ExitStack
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,8 +23,9 @@ from infrastructure.tracking.mlflow.setup import setup_mlflow
 from tests.conftest import MakeProject, calls
 from tests.faults.servers import running
 from tests.faults.test_store_away import holds_once, use
+from training.execution.mlflow_setup import create_training_mlflow_run
 from training.hpo.execution.local.sweep import sweep
-from training.hpo.tracking import claims
+from training.hpo.tracking import claims, study_runs
 from training.hpo.tracking.claims import Claim, StudyClaim
 
 STARTS = {store: int(os.environ.get(f"STARTS_{store.upper()}", "4")) for store in ("file", "server")}
@@ -119,6 +121,28 @@ def test_one_of_two_has_the_study(make_project: MakeProject, tmp_path: Path, emp
         for key in keys:
             holds_once(key, 2)
         assert sum(len(calls(config_dir)) for config_dir in projects) == starts * 4
+
+
+def test_a_run_that_another_driver_has_found_stays(
+    make_project: MakeProject, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that creates the study's run, and loses it to one that has found it by then, leaves that run alone."""
+    created: list[str] = []
+
+    def create_and_lose(*arguments: Any, **keywords: Any) -> Any:
+        run_id, run = create_training_mlflow_run(*arguments, **keywords)
+        owner = Claim(state="owner", host="elsewhere", pid=9, renewed=time.time() + 30)
+        runs.set_tag(run_id, f"{tags.CLAIM}.other", owner.model_dump_json())
+        created.append(run_id)
+        return run_id, run
+
+    monkeypatch.setattr(study_runs, "create_training_mlflow_run", create_and_lose)
+    with running(tmp_path / "server", empty_store) as server:
+        config_dir = use(make_project(hpo={"max_trials": 1}), server.address)
+        with pytest.raises(StudyHeldError, match="process 9 on elsewhere"):
+            sweep(config_dir)
+        (run,) = queries.find_runs({tags.STAGE: tags.STAGE_SWEEP})
+        assert (run.run_id, run.status) == (created[0], "RUNNING")
 
 
 def test_a_claim_lapses_and_is_lost(

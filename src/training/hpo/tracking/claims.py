@@ -119,6 +119,11 @@ class StudyClaim:
         runs.delete_tag(self._run_id, f"{tags.CLAIM}.{self._name}")
 
 
+def is_claimed(run_id: str) -> bool:
+    """Tell whether a study's run carries anybody's claim."""
+    return any(tag.startswith(f"{tags.CLAIM}.") for tag in queries.get_run(run_id).tags)
+
+
 def _is_dead(claim: Claim) -> bool:
     """Tell whether a claim is of this machine and its process is gone, or is this one, which has given it up."""
     if claim.host != socket.gethostname():

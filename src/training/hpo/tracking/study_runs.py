@@ -30,7 +30,7 @@ from training.execution.mlflow_setup import (
 )
 from training.execution.result import TrainingResult
 from training.hpo.records import FoldRecord, TrialRecord
-from training.hpo.tracking.claims import StudyClaim
+from training.hpo.tracking.claims import StudyClaim, is_claimed
 from training.hpo.tracking.context import HpoContext
 from training.hpo.tracking.environments import environment_now, environment_of, environment_tags
 from training.hpo.tracking.explain import DATA_FILES, data_files
@@ -98,9 +98,11 @@ class StudyRuns:
         if found is None:
             try:
                 outbox, claim = _opened(context, folder, run_id)
-            except StudyHeldError:  # by somebody who created it at the same time
-                runs.end_run(run_id, "KILLED")
-                runs.delete_run(run_id)
+            except StudyHeldError:  # by somebody who began at the same time
+                current_session().live_runs.discard(run_id)
+                if not is_claimed(run_id):  # who has the study may have found this very run, and be going on with it
+                    runs.end_run(run_id, "KILLED")
+                    runs.delete_run(run_id)
                 raise
         study = cls(context, run_id, outbox, claim, is_new=found is None)
         environment = environment_tags(context.root_dir, study._keep_text)
