@@ -281,7 +281,7 @@ def test_the_command_says_it_in_one_line(make_project: MakeProject, alone: Study
             file.truncate(largest - 1_000)
             file.seek(0, os.SEEK_END)
             file.write(b"\n")
-        journal.with_suffix(".position").write_text(str(journal.stat().st_size))
+        journal.with_suffix(".position").write_text(f"{journal.stat().st_size}\n")
     first = assay(config_dir, "sweep", largest_file=largest)
     assert first.returncode == 1, first.stderr
     (line,) = [line for line in first.stderr.splitlines() if not line.startswith("MLflow: ")]

@@ -147,14 +147,14 @@ class Outbox:
         """Create a run below another one, and return what it is called by here."""
         writer = WRITER + uuid.uuid4().hex
         session = current_session()
-        session.live_runs.add(writer)
         self._put("create", writer, experiment_id=session.experiment_id, name=name, tags=run_tags, parent=parent)
+        session.live_runs.add(writer)  # not before: where there was no room for it, there may be for its end
         return writer
 
     def reopen(self, run: str, run_tags: Mapping[str, str]) -> None:
         """Take up a run that was begun, with these tags."""
-        current_session().live_runs.add(run)
         self._put("reopen", run, tags=run_tags)
+        current_session().live_runs.add(run)
 
     def write(self, run: str, content: RunContent) -> None:
         """Write to a run."""
