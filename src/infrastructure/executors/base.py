@@ -11,6 +11,7 @@ so does one whose driver is gone.
 from __future__ import annotations
 
 import importlib
+import signal
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -32,6 +33,8 @@ OnRetry = Callable[[str, str], None]
 
 GRACE: Final = 4.0
 """Seconds that tasks have to save what they have when they are to end."""
+ENDED: Final = 128 + signal.SIGTERM
+"""The exit code of a process that was told to end, and has saved what it had."""
 
 
 class TaskStoppedError(Exception):
@@ -135,6 +138,13 @@ def load_task_function(path: str) -> TaskFunction:
     module, _, name = path.partition(":")
     function: TaskFunction = getattr(importlib.import_module(module), name)
     return function
+
+
+def exit_message(end: SystemExit) -> str:
+    """Return why a task failed that called `sys.exit`; raise it again if the process was told to end."""
+    if end.code == ENDED:
+        raise end
+    return f"the task called sys.exit({end.code!r})"
 
 
 def failure(error: Exception) -> str:

@@ -13,6 +13,7 @@ from infrastructure.executors.base import (
     Task,
     TaskOutcome,
     TaskStoppedError,
+    exit_message,
     failure,
     load_task_function,
 )
@@ -45,6 +46,8 @@ class InlineExecutor(Executor):
             load_task_function(task.function)(task.payload, report)
         except TaskStoppedError:
             return TaskOutcome(task.task_id, "stopped")
+        except SystemExit as end:
+            return TaskOutcome(task.task_id, "failed", exit_message(end))
         except Exception as error:  # noqa: BLE001  the worker boundary: any error of a task is its outcome
             return TaskOutcome(task.task_id, "failed", failure(error), has_no_room(error))
         return TaskOutcome(task.task_id, "done")

@@ -26,6 +26,7 @@ from pydantic import JsonValue
 
 from infrastructure.errors import has_no_room
 from infrastructure.executors.base import (
+    ENDED,
     GRACE,
     Executor,
     OnReport,
@@ -33,6 +34,7 @@ from infrastructure.executors.base import (
     Task,
     TaskOutcome,
     TaskStoppedError,
+    exit_message,
     failure,
     load_task_function,
 )
@@ -124,6 +126,8 @@ class LocalExecutor(Executor):
         return True
 
     def _collect(self, task_id: str, worker: _Worker) -> TaskOutcome:
+        worker.process.join(GRACE)  # a thread that the task left behind would keep it
+        worker.process.kill()
         worker.process.join()
         worker.connection.close()
         worker.lifeline.close()
@@ -203,6 +207,9 @@ def _run(
 ) -> None:
     """Run one task in this process and tell the driver how it ended; everything that it prints goes to its log."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    os.register_at_fork(
+        after_in_child=connection.close
+    )  # the driver hears of this process's death, not of its children's
     threading.Thread(target=_end_with_driver, args=(lifeline,), name="lifeline", daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)
@@ -223,6 +230,8 @@ def _run(
         outcome = TaskOutcome(task_id, "done")
     except TaskStoppedError:
         outcome = TaskOutcome(task_id, "stopped")
+    except SystemExit as end:
+        outcome = TaskOutcome(task_id, "failed", exit_message(end))
     except Exception as error:  # noqa: BLE001  the worker boundary: any error of a task is its outcome
         with suppress(OSError):
             traceback.print_exc()
@@ -241,7 +250,7 @@ def _end_with_driver(lifeline: Connection) -> None:
         lifeline.recv_bytes()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
-    os._exit(128 + signal.SIGTERM)
+    os._exit(ENDED)
 
 
 def _print_to(log_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -60,10 +62,22 @@ def save_when_told(file: Path, report: TaskReport) -> None:
     raise SystemExit(143)
 
 
+def fork(pid_file: str) -> None:
+    """Leave a child behind that lives for a minute."""
+    if (pid := os.fork()) == 0:
+        time.sleep(60)
+        os._exit(0)
+    Path(f"{pid_file}.new").write_text(str(pid))
+    Path(f"{pid_file}.new").rename(pid_file)
+
+
 ACTIONS: Final[Mapping[str, Callable[[str], object]]] = {
     "print": lambda text: print(text, flush=True),
     "sleep": lambda text: time.sleep(float(text)),
     "raise": fail,
+    "exit": sys.exit,
+    "fork": fork,
+    "thread": lambda text: threading.Thread(target=time.sleep, args=(float(text),)).start(),
     "kill": lambda _: os.kill(os.getpid(), signal.SIGKILL),
     "dies": die_so_often,
     "hog": lambda _: bytearray(1 << 50),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -100,6 +101,12 @@ class ExecutorContract(ABC):
             executor.submit(replace(self.task(tmp_path, hog=True), max_retries=2))
             assert drain(executor)["a"] == TaskOutcome("a", "failed", "out of memory: MemoryError")
 
+    def test_sys_exit_is_a_failure(self, tmp_path: Path) -> None:
+        """A task that ends its process by itself has failed, and isn't tried again."""
+        with self.make(never) as executor:
+            executor.submit(replace(self.task(tmp_path, exit="3"), max_retries=2))
+            assert drain(executor)["a"] == TaskOutcome("a", "failed", "the task called sys.exit('3')")
+
     def test_waiting_for_nothing(self) -> None:
         """With nothing submitted, wait returns at once."""
         with self.make(never) as executor:
@@ -162,6 +169,29 @@ class TestLocalExecutor(ExecutorContract):
         assert outcome.message == ("" if state == "done" else "the process was ended by SIGSEGV (3 attempts)")
         assert told == [("a", "the process was ended by SIGSEGV")] * 2
         assert lives.read_text() == "xxx"
+
+    @pytest.mark.parametrize("ending", ["kill", "raise", "cancel"])
+    def test_children_that_outlive_a_task(self, tmp_path: Path, ending: str) -> None:
+        """A task that forked a child is told of when it ends, however long the child lives."""
+        with self.make(never) as executor:
+            last = "sleep" if ending == "cancel" else ending
+            executor.submit(self.task(tmp_path, "a", **{"fork": str(tmp_path / "pid"), last: "60"}))
+            while not (tmp_path / "pid").exists():
+                time.sleep(0.05)
+            if ending == "cancel":
+                executor.cancel("a")
+            begun = time.monotonic()
+            assert drain(executor)["a"].state == {"kill": "died", "raise": "failed", "cancel": "stopped"}[ending]
+            assert time.monotonic() - begun < 20
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+    def test_a_thread_that_is_left_behind(self, tmp_path: Path) -> None:
+        """A task that returned is done, though a thread of its own would keep the process for a minute."""
+        with self.make(never) as executor:
+            begun = time.monotonic()
+            executor.submit(self.task(tmp_path, thread=60))
+            assert drain(executor)["a"].state == "done"
+            assert time.monotonic() - begun < 30
 
     def test_system_without_memory_is_told_as_such(self, tmp_path: Path, small_cgroup: Path) -> None:
         """A process that Linux killed because memory was short is told as that, not as a SIGKILL from nowhere."""
