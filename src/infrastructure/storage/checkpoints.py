@@ -15,15 +15,13 @@ from typing import Final
 
 from blake3 import blake3
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from infrastructure.storage.files import make_private, sync_folder
 
 _log = logging.getLogger(__name__)
 
 MANIFEST: Final = "manifest.json"
-KEPT: Final = 2
-"""How many checkpoints stay, so that there is one to go back to when the newest is damaged."""
 
 
 class _Manifest(BaseModel):
@@ -32,14 +30,14 @@ class _Manifest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     key_hash: str
-    notes: JsonValue
+    notes: str
     files: dict[str, str]
 
 
 class Checkpoint:
     """A checkpoint that was found whole: its folder, and the notes that were saved with it."""
 
-    def __init__(self, folder: Path, notes: JsonValue) -> None:
+    def __init__(self, folder: Path, notes: str) -> None:
         self.folder = folder
         self.notes = notes
 
@@ -55,6 +53,7 @@ class CheckpointFolder:
         self._folder = folder
         self._key_hash = key_hash
         self._lock = FileLock(folder / ".lock", mode=0o600)
+        self._sound: Path | None = None
 
     def __enter__(self) -> CheckpointFolder:
         make_private(self._folder)
@@ -68,10 +67,13 @@ class CheckpointFolder:
         """Return the newest checkpoint that is whole, or None; each that is damaged is told in a warning."""
         for folder in reversed(self._written()):
             try:
-                return Checkpoint(folder, self._checked(folder).notes)
+                found = Checkpoint(folder, self._checked(folder).notes)
             except (OSError, ValueError) as fault:  # pydantic's errors are kinds of ValueError
                 reason = "its manifest can't be read" if isinstance(fault, ValidationError) else fault
                 _log.warning("the checkpoint %s is damaged and isn't used: %s", folder, reason)
+            else:
+                self._sound = folder
+                return found
         return None
 
     def _written(self) -> list[Path]:
@@ -92,8 +94,11 @@ class CheckpointFolder:
             raise ValueError(f"{wrong[0]} {state}")
         return manifest
 
-    def save(self, write: Callable[[Path], None], notes: JsonValue) -> None:
-        """Let `write` fill a folder, and make it the newest checkpoint once all of it is on disk."""
+    def save(self, write: Callable[[Path], object], notes: str) -> None:
+        """Let `write` fill a folder, and make it the newest checkpoint once all of it is on disk.
+
+        The one before stays too, so that there is one to go back to when the newest is damaged.
+        """
         written = self._written()
         number = int(written[-1].name.removeprefix("checkpoint-")) + 1 if written else 1
         new = self._folder / ".new"
@@ -101,15 +106,17 @@ class CheckpointFolder:
         new.mkdir(mode=0o700)
         try:
             self._fill(new, write, notes)
-        except OSError:  # a full disk needs the room
+        except Exception:  # a full disk needs the room; not every library says so by an OSError
             shutil.rmtree(new, ignore_errors=True)
             raise
-        new.rename(self._folder / f"checkpoint-{number}")
+        newest = new.rename(self._folder / f"checkpoint-{number}")
         sync_folder(self._folder)
-        for old in written[: len(written) + 1 - KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+        for old in written:
+            if old != self._sound:
+                shutil.rmtree(old, ignore_errors=True)
+        self._sound = newest
 
-    def _fill(self, new: Path, write: Callable[[Path], None], notes: JsonValue) -> None:
+    def _fill(self, new: Path, write: Callable[[Path], object], notes: str) -> None:
         """Let `write` fill a folder, add the manifest, and see that all of it is on disk."""
         write(new)
         for name in (files := _digests(new)):

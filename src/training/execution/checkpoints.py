@@ -12,6 +12,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
+from infrastructure.executors.base import ENDED
 from infrastructure.storage.checkpoints import CheckpointFolder
 
 
@@ -28,7 +29,7 @@ class TaskCheckpoints:
     """A training's checkpoints (`training.trainers.base.Checkpoints`), used as a context while it runs.
 
     `done` is how far it had come when the newest one was saved, and is kept up to date by the training. While a trainer
-    that asked for `restored` runs, SIGTERM makes a checkpoint due instead of ending the process.
+    that called `restore` runs, SIGTERM makes a checkpoint due instead of ending the process.
     """
 
     def __init__(self, folder: Path, key_hash: str, interval: float) -> None:
@@ -43,7 +44,7 @@ class TaskCheckpoints:
         self._folder.__enter__()
         if (newest := self._folder.newest()) is not None:
             self._restored = newest.folder
-            self.done = Done.model_validate(newest.notes)
+            self.done = Done.model_validate_json(newest.notes)
             self._begun -= self.done.seconds
         return self
 
@@ -52,9 +53,8 @@ class TaskCheckpoints:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._folder.__exit__()
 
-    @property
-    def restored(self) -> Path | None:
-        """The folder of the checkpoint that the training goes on from."""
+    def restore(self) -> Path | None:
+        """Return the folder of the checkpoint that the training goes on from, and heed SIGTERM from now on."""
         is_default = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # elsewhere it is the driver's to handle
         if is_default and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._end)
@@ -73,13 +73,13 @@ class TaskCheckpoints:
         """Whether the interval is over, or the process is to end."""
         return self._is_to_end or time.monotonic() - self._saved >= self._interval
 
-    def save(self, write: Callable[[Path], None]) -> None:
+    def save(self, write: Callable[[Path], object]) -> None:
         """Save a checkpoint; raises SystemExit when the process is to end."""
         self.done.seconds = self.seconds
-        self._folder.save(write, self.done.model_dump(mode="json"))
+        self._folder.save(write, self.done.model_dump_json())
         self._saved = time.monotonic()
         if self._is_to_end:
-            raise SystemExit(128 + signal.SIGTERM)
+            raise SystemExit(ENDED)
 
     def delete(self) -> None:
         """Delete the checkpoints of a training that is done."""

@@ -23,19 +23,18 @@ Raises an exception when the training is to stop here; a trainer lets it pass.
 class Checkpoints(Protocol):
     """Where a training saves what it would go on from if it were cut short.
 
-    A trainer that can go on in the middle asks for `restored` once, and after each of its steps whether one `is_due`:
+    A trainer that can go on in the middle calls `restore` once, and asks after each of its steps whether one `is_due`:
     now and then, and at once when the process is to end. One that can't ignores them.
     """
 
-    @property
-    def restored(self) -> Path | None:
-        """The folder that the training goes on from, or None at its beginning; the trainer reads it only."""
+    def restore(self) -> Path | None:
+        """Return the folder that the training goes on from, or None at its beginning; the trainer reads it only."""
 
     @property
     def is_due(self) -> bool:
         """Whether it is time to save."""
 
-    def save(self, write: Callable[[Path], None]) -> None:
+    def save(self, write: Callable[[Path], object]) -> None:
         """Let `write` fill a folder; raises an exception when the process is to end, which a trainer lets pass."""
 
 

@@ -50,7 +50,7 @@ class CheckpointingTrainer(Trainer):  # type: ignore[misc]  # transformers is un
 
     def train_on(self) -> None:
         """Train from the restored checkpoint, or from the beginning, to the end."""
-        folder = self._checkpoints.restored
+        folder = self._checkpoints.restore()
         if folder is not None:
             self._restored = _Restored(json.loads((folder / STATE).read_text()), load_file(folder / TENSORS))
             self._companion.restore(self._restored.state["companion"], self._restored.below("companion."))
@@ -178,8 +178,15 @@ class _SaveWhenDue(TrainerCallback):  # type: ignore[misc]  # transformers is un
 
 
 def _named(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return tensors with a prefix before their names, each with memory of its own, as safetensors wants it."""
-    return {f"{prefix}{name}": tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    """Return tensors with a prefix before their names, no two of which share memory, as safetensors wants it."""
+    named: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        place = plain.untyped_storage().data_ptr()
+        named[f"{prefix}{name}"] = plain.clone() if place in seen else plain
+        seen.add(place)
+    return named
 
 
 def _tensors_of(state: Mapping[int, Mapping[str, object]]) -> dict[str, torch.Tensor]:

@@ -309,7 +309,7 @@ def _train(
 def _arguments(request: FitRequest, params: TransformersParams) -> TrainingArguments:
     assert isinstance(request.config, TransformersTrain)
     use_cpu = request.config.device == "cpu" or not torch.accelerator.is_available()
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(request.output_dir),
         seed=request.seed,
         learning_rate=params.learning_rate,
@@ -334,6 +334,9 @@ def _arguments(request: FitRequest, params: TransformersParams) -> TrainingArgum
         report_to="none",
         disable_tqdm=True,
     )
+    # By itself it would use all GPUs, each with a batch of its own: another result than on one.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def _weighted_loss(

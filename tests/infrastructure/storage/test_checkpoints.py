@@ -27,7 +27,7 @@ def save(checkpoints: CheckpointFolder, number: int) -> None:
         (folder / "optimizer" / "state.json").write_text(f'{{"step": {number}}}')
         (folder / "empty").touch()
 
-    checkpoints.save(write, {"number": number})
+    checkpoints.save(write, str(number))
 
 
 @pytest.fixture
@@ -41,10 +41,7 @@ def two(tmp_path: Path) -> Iterator[CheckpointFolder]:
 
 def number_of(checkpoint: Checkpoint | None) -> object:
     """Return which checkpoint this is."""
-    if checkpoint is None:
-        return None
-    assert isinstance(checkpoint.notes, dict)
-    return checkpoint.notes["number"]
+    return None if checkpoint is None else int(checkpoint.notes)
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -116,6 +113,14 @@ def test_files_that_are_missing_or_too_many_are_seen(two: CheckpointFolder, tmp_
     assert two.newest() is None
 
 
+def test_the_one_that_was_gone_back_to_stays(two: CheckpointFolder, tmp_path: Path) -> None:
+    """After the newest was found damaged, the next save keeps the one before it, not the damaged one."""
+    (tmp_path / "checkpoint-2" / "weights").write_bytes(b"")
+    assert number_of(two.newest()) == 1
+    save(two, 3)
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-3"]
+
+
 def test_checkpoints_of_other_work_are_not_taken(two: CheckpointFolder, tmp_path: Path) -> None:
     """What was left in the folder by work with another key isn't gone on from."""
     assert CheckpointFolder(tmp_path, "another").newest() is None
@@ -129,7 +134,7 @@ def test_what_was_being_written_is_no_checkpoint(two: CheckpointFolder, tmp_path
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        two.save(fail, {})
+        two.save(fail, "")
     assert number_of(two.newest()) == 2
     save(two, 3)
     assert number_of(two.newest()) == 3

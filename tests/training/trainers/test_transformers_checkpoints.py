@@ -24,7 +24,7 @@ class CutShort(TaskCheckpoints):
         self.left = left
         self.names: set[str] = set()
 
-    def save(self, write: Callable[[Path], None]) -> None:
+    def save(self, write: Callable[[Path], object]) -> None:
         """Save, and end the process if it is time."""
 
         def noted(folder: Path) -> None:
