@@ -161,11 +161,13 @@ NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS
 
 def has_no_room(error: BaseException | None) -> bool:
     """Tell whether an error comes of a disk that takes no more, which is no fault of the work and passes."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
             return True
-        if os.strerror(errno.ENOSPC) in str(error):  # of a library in another language, like safetensors
+        if any(os.strerror(code) in str(error) for code in NO_ROOM):  # of a library in another language: safetensors
             return True
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
     return False
 
