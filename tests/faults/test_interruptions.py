@@ -36,7 +36,7 @@ FUNCTION = textwrap.dedent(
     ROOT = Path(__file__).parent
 
     def train(params, train, valid, seed, report, checkpoints, model_dir):
-        folder = checkpoints.restored
+        folder = checkpoints.restore()
         step = 0 if folder is None else json.loads((folder / "step.json").read_text())
         while step < 10:
             step += 1
@@ -119,7 +119,7 @@ def test_a_training_that_always_dies_fails_alone(make_project: MakeProject) -> N
     """After max_retries the trial has failed of it, and the next one is tried."""
     config_dir = project(make_project, max_retries=1)
     objective = config_dir.parent / "objective.py"
-    begin = "    folder = checkpoints.restored\n"
+    begin = "    folder = checkpoints.restore()\n"
     objective.write_text(FUNCTION.replace(begin, f"{begin}    if params['x'] > 0.5:\n        os.abort()\n"))
     result = sweep(config_dir, ["hpo.max_trials=6"])
     failed = [trial for trial in result.trials if trial.state == "failed"]
@@ -181,15 +181,18 @@ def test_a_second_signal_at_any_time_leaves_it_resumable(make_project: MakeProje
     assert sorted(set(steps(config_dir))) == [*range(1, 11)]
 
 
+@pytest.mark.parametrize("done", [12, 20])
 def test_an_interrupted_sweep_does_not_wait_for_a_store_that_is_away(
-    make_project: MakeProject, tmp_path: Path, empty_store: Path
+    make_project: MakeProject, tmp_path: Path, empty_store: Path, done: int
 ) -> None:
-    """Within ten seconds it has ended, however the store hangs; what it did waits on disk, and is done once."""
+    """In a training, or when it only sends what is left: within ten seconds it has ended, however the store hangs."""
     with running(tmp_path / "server", empty_store) as server:
         config_dir = use(project(make_project), server.address)
         process = start(config_dir, "sweep", step_seconds=0.2)
         wait_for(lambda: len(steps(config_dir)) >= 12)
         server.pause()
+        wait_for(lambda: len(steps(config_dir)) >= done)
+        time.sleep(1 if done == 20 else 0)
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
         _, stderr = process.communicate(timeout=60)

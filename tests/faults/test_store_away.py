@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,12 +25,15 @@ from infrastructure.tracking.mlflow.setup import setup_mlflow
 from infrastructure.tracking.mlflow.store_client import StoreClient
 from tests.conftest import MakeProject, calls
 from tests.faults.servers import FaultyProxy, Server, running
+from training.execution.mlflow_setup import ended_on_error
 from training.hpo.execution.local.refit import refit
 from training.hpo.execution.local.sweep import sweep
 from training.hpo.execution.progress import Progress
+from training.hpo.execution.project import open_project
 from training.hpo.execution.results import StudyResult
 from training.hpo.execution.sync import sync
 from training.hpo.records import TrialRecord
+from training.hpo.tracking.study_runs import StudyRuns
 
 
 @pytest.fixture
@@ -256,6 +259,70 @@ def test_the_second_driver_is_told_who_has_the_study(make_project: MakeProject) 
     result = sweep(config_dir)
     assert len(result.trials) == 3
     holds_once(result.study_key_hash, 3)
+
+
+def test_a_store_that_was_away_can_be_used_again(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a notebook, a sweep that couldn't begin for want of a store is no obstacle to the next one."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    (config_dir / "mlflow.yaml").write_text('{"store_timeout": 0.5}')
+    with monkeypatch.context() as away:
+
+        def unreachable(*_: object, **__: object) -> None:
+            raise StoreUnreachableError("away")
+
+        away.setattr(Outbox, "_send", unreachable)
+        for _ in range(2):  # the second one can't send what the first one left
+            with pytest.raises(StoreUnreachableError, match="wait in"):
+                sweep(config_dir)
+    begun = time.monotonic()
+    result = sweep(config_dir)
+    assert time.monotonic() - begun < 20
+    holds_once(result.study_key_hash, 1)
+
+
+@pytest.mark.parametrize("kind", ["create", "end"])
+def test_a_signal_right_after_an_operation_was_written(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """What got into the journal counts, also when Ctrl-C comes before the call returns."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    result = sweep(config_dir)
+    monkeypatch.setattr(Outbox, "_run", lambda _: None)
+    outbox = Outbox(config_dir.parent / "outputs" / "by-hand", result.run_id)
+    run = outbox.create("first", {}, result.run_id)
+
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    operations: dict[str, Callable[[], object]] = {
+        "create": lambda: outbox.create("second", {}, result.run_id),
+        "end": lambda: outbox.end(run, RunContent(), "FINISHED", done=True),
+    }
+    with pytest.raises(KeyboardInterrupt):
+        operations[kind]()
+    assert len(current_session().live_runs) == (2 if kind == "create" else 0)
+
+
+def test_runs_of_a_study_that_was_lost_are_left_alone(make_project: MakeProject) -> None:
+    """A driver that finds somebody else on its study ends no run of it: they are the other one's now."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    result = sweep(config_dir)
+    project = open_project(config_dir)
+    (trial,) = queries.find_runs({tags.STAGE: tags.STAGE_TRIAL})
+
+    def lose_it() -> None:
+        with ended_on_error(), StudyRuns.open(project.context, project.run_name, project.paths.folder) as runs:
+            runs._outbox.reopen(trial.run_id, {})
+            runs._outbox.drain(10)
+            current_session().client.set_terminated(trial.run_id, "FINISHED")  # by the other one
+            runs._outbox.fail(StudyHeldError("the study is another one's"))
+            runs._outbox.write(trial.run_id, RunContent())
+
+    with pytest.raises(StudyHeldError):
+        lose_it()
+    assert queries.get_run(trial.run_id).status == "FINISHED"
+    assert queries.get_run(result.run_id).status == "RUNNING"
 
 
 def test_operations_are_durable_when_they_are_put(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:

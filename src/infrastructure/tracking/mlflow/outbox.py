@@ -12,8 +12,8 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -25,6 +25,7 @@ from infrastructure.errors import (
     OutputError,
     StoreDamagedError,
     StoreUnreachableError,
+    StudyHeldError,
     TrackingError,
     has_no_room,
     one_line,
@@ -147,14 +148,14 @@ class Outbox:
         """Create a run below another one, and return what it is called by here."""
         writer = WRITER + uuid.uuid4().hex
         session = current_session()
-        self._put("create", writer, experiment_id=session.experiment_id, name=name, tags=run_tags, parent=parent)
-        session.live_runs.add(writer)  # not before: where there was no room for it, there may be for its end
+        with self._once_written(lambda: session.live_runs.add(writer)):
+            self._put("create", writer, experiment_id=session.experiment_id, name=name, tags=run_tags, parent=parent)
         return writer
 
     def reopen(self, run: str, run_tags: Mapping[str, str]) -> None:
         """Take up a run that was begun, with these tags."""
-        self._put("reopen", run, tags=run_tags)
-        current_session().live_runs.add(run)
+        with self._once_written(lambda: current_session().live_runs.add(run)):
+            self._put("reopen", run, tags=run_tags)
 
     def write(self, run: str, content: RunContent) -> None:
         """Write to a run."""
@@ -166,8 +167,8 @@ class Outbox:
 
     def end(self, run: str, content: RunContent, status: RunStatus, *, done: bool) -> None:
         """Write the last of a run, then its status, then, if `done`, that it is done."""
-        self._put("end", run, status=status, done=done, **_fields(content))
-        current_session().live_runs.discard(run)
+        with self._once_written(lambda: current_session().live_runs.discard(run)):
+            self._put("end", run, status=status, done=done, **_fields(content))
 
     def end_live(self, status: RunStatus) -> None:
         """End every run that was begun or taken up here and hasn't been ended."""
@@ -176,7 +177,23 @@ class Outbox:
             for run in live:
                 self.end(run, RunContent(), status, done=False)
         finally:  # what there is no room to say, whoever takes the study up finds out; the store may not know the run
-            current_session().live_runs.difference_update(run for run in live if run.startswith(WRITER))
+            is_anothers = isinstance(self._crash, StudyHeldError)  # and so are its runs
+            gone = [run for run in live if is_anothers or run.startswith(WRITER)]
+            current_session().live_runs.difference_update(gone)
+
+    @contextmanager
+    def _once_written(self, note: Callable[[], None]) -> Iterator[None]:
+        """Note something if an operation got into the journal, also when a signal comes right after it."""
+        before = self._length
+        try:
+            yield
+        finally:
+            if self._length > before:
+                note()
+
+    @property
+    def _length(self) -> int:
+        return os.fstat(self._file.fileno()).st_size
 
     def fail(self, error: BaseException) -> None:
         """Let the next call raise this, in the thread that puts operations in."""
@@ -200,7 +217,7 @@ class Outbox:
                 f"{self._journal} can't be written: {error.strerror}; make room, and give the same command again"
             ) from error
         with self._changed:
-            self._size = self._file.tell()  # with what a signal kept an earlier call from counting
+            self._size = self._length  # with what a signal kept an earlier call from counting
             self._changed.notify_all()
 
     def drain(self, limit: float) -> None:
@@ -229,7 +246,7 @@ class Outbox:
             with self._changed:
                 self._closing = True
                 self._changed.notify_all()
-            self._thread.join(limit)
+            self._thread.join(runs.LAST_SECONDS)  # it may be in a call that hangs
         if self._refusals:
             raise TrackingError(
                 f"the tracking store refused {len(self._refusals)} records of the study, which are kept in "

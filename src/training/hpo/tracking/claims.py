@@ -119,6 +119,11 @@ class StudyClaim:
         runs.delete_tag(self._run_id, f"{tags.CLAIM}.{self._name}")
 
 
+def claim_if_served(study: tuple[str, int], run_id: str) -> StudyClaim | None:
+    """Return a claim on a study that is in a tracking server, or None: a local store has locks of its own."""
+    return StudyClaim(study, run_id) if current_session().tracking_uri.startswith("http") else None
+
+
 def is_claimed(run_id: str) -> bool:
     """Tell whether a study's run carries anybody's claim."""
     return any(tag.startswith(f"{tags.CLAIM}.") for tag in queries.get_run(run_id).tags)

@@ -30,7 +30,7 @@ from training.execution.mlflow_setup import (
 )
 from training.execution.result import TrainingResult
 from training.hpo.records import FoldRecord, TrialRecord
-from training.hpo.tracking.claims import StudyClaim, is_claimed
+from training.hpo.tracking.claims import StudyClaim, claim_if_served, is_claimed
 from training.hpo.tracking.context import HpoContext
 from training.hpo.tracking.environments import environment_now, environment_of, environment_tags
 from training.hpo.tracking.explain import DATA_FILES, data_files
@@ -85,10 +85,17 @@ class StudyRuns:
 
         What an earlier driver left unsent in the study's folder is sent first.
         """
+        with ExitStack() as undo:
+            study = cls._opened(context, name, folder, undo)
+            undo.pop_all()  # from here on leaving the study does it
+        return study
+
+    @classmethod
+    def _opened(cls, context: HpoContext, name: str, folder: Path, undo: ExitStack) -> StudyRuns:
         found = find_study_run(context.study_key_hash) if context.should_resume else None
         claim = None
         if found is not None:
-            outbox, claim = _opened(context, folder, found.run_id)
+            outbox, claim = _taken_up(context, folder, found.run_id, undo)
         run_id, run = create_training_mlflow_run(
             current_session().experiment_name,
             name,
@@ -97,7 +104,7 @@ class StudyRuns:
         )
         if found is None:
             try:
-                outbox, claim = _opened(context, folder, run_id)
+                outbox, claim = _taken_up(context, folder, run_id, undo)
             except StudyHeldError:  # by somebody who began at the same time
                 current_session().live_runs.discard(run_id)
                 if not is_claimed(run_id):  # who has the study may have found this very run, and be going on with it
@@ -276,20 +283,16 @@ class StudyRuns:
         return run_name(self.context.naming, stage, labels)
 
 
-def _opened(context: HpoContext, folder: Path, run_id: str) -> tuple[Outbox, StudyClaim | None]:
-    """Claim the study where it is in a server, and send what an earlier driver left unsent."""
-    claim = None
-    if current_session().tracking_uri.startswith("http"):
-        claim = StudyClaim((context.study_key_hash, context.variant), run_id)
-    try:
-        outbox = Outbox(folder, run_id)
-        if claim is not None:
-            claim.keep(outbox.fail)
-        outbox.drain(current_session().client.patience)
-    except BaseException:
-        if claim is not None:
-            claim.release()
-        raise
+def _taken_up(context: HpoContext, folder: Path, run_id: str, undo: ExitStack) -> tuple[Outbox, StudyClaim | None]:
+    """Claim the study where it is in a server, and send what an earlier driver left unsent; `undo` gives both up."""
+    claim = claim_if_served((context.study_key_hash, context.variant), run_id)
+    if claim is not None:
+        undo.callback(claim.release)
+    outbox = Outbox(folder, run_id)
+    undo.callback(outbox.abandon, 0)
+    if claim is not None:
+        claim.keep(outbox.fail)
+    outbox.drain(current_session().client.patience)
     return outbox, claim
 
 

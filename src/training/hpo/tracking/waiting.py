@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from infrastructure.errors import RunNotFoundError
+from infrastructure.naming import tags
 from infrastructure.storage.own_files import check_own
 from infrastructure.tracking.mlflow import queries
 from infrastructure.tracking.mlflow.outbox import Outbox, journals
 from infrastructure.tracking.mlflow.session import current_session
+from training.hpo.tracking.claims import claim_if_served
 from training.hpo.tracking.study_runs import study_lease
 
 
@@ -25,8 +28,13 @@ def send_waiting(output_dir: Path) -> Iterator[tuple[str, int]]:
             study = queries.get_run(study_run_id)
         except RunNotFoundError as error:
             raise RunNotFoundError(f"{error}; what waits in {journal} belongs to it: choose its store") from error
-        with study_lease(journal.parent.name, study.name, journal.parent):
+        with study_lease(journal.parent.name, study.name, journal.parent), ExitStack() as undo:
+            claim = claim_if_served((study.tags.get(tags.STUDY_KEY, ""), study.variant), study_run_id)
+            if claim is not None:
+                undo.callback(claim.release)
             outbox = Outbox(journal.parent, study_run_id)
+            if claim is not None:
+                claim.keep(outbox.fail)
             count = outbox.waiting
             outbox.close(current_session().client.patience)
         yield study.name, count
