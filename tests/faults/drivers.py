@@ -25,16 +25,19 @@ OBJECTIVE = textwrap.dedent(
 
     TOO_LARGE, PAUSE = 0.5, 0.0
 
-    def train(params, train, valid, seed, report, model_dir):
+    def train(params, train, valid, seed, report, checkpoints, model_dir):
         what = "refit" if model_dir is not None else float(train["value"].sum())
         log = os.open(Path(__file__).parent / "calls.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.write(log, json.dumps([params["x"], what]).encode() + b"\\n")  # whole or not at all
         os.close(log)
         if params["x"] > TOO_LARGE and what != "refit":
             raise RuntimeError("too large")
-        for step in (1, 2):
+        folder = checkpoints.restore()
+        for step in (1, 2) if folder is None else (2,):
             time.sleep(PAUSE)
             report(step, {"loss": params["x"] + 1 / step})
+            if step == 1 and checkpoints.is_due:
+                checkpoints.save(lambda folder: (folder / "step.json").write_text("1"))
         if model_dir is not None:
             (model_dir / "x.json").write_text(json.dumps(params["x"]))
         return {"loss": params["x"], "test_loss": params["x"] * 2}
@@ -49,7 +52,7 @@ OBJECTIVE = textwrap.dedent(
 def make_study(make_project: MakeProject, name: str, **hpo: object) -> Path:
     """Return the config folder of a project whose first three trials complete, fail and are pruned."""
     settings = {"max_trials": 3, "seed": 2, "pruner": {"type": "median", "n_startup_trials": 1}}
-    config_dir = make_project(name, {**settings, **hpo})
+    config_dir = make_project(name, {**settings, **hpo}, checkpoint_interval=0)
     (config_dir.parent / "objective.py").write_text(OBJECTIVE)
     return config_dir
 

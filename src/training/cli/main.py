@@ -75,7 +75,8 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except click.Abort as error:
-        click.echo("interrupted: what had finished is saved; the same command goes on from there", err=True)
+        how = "the same command without --force" if "--force" in sys.argv else "the same command"
+        click.echo(f"interrupted: what had finished is saved; {how} goes on from there", err=True)
         code = 143 if isinstance(error.__cause__, _Terminated) else 130
     except AssayError as error:
         for line in str(error).splitlines():

@@ -143,16 +143,12 @@ class StudyDriver:
 
     def run(self, executor: Executor, limits: Limits) -> None:
         """Propose and run trials until a limit is reached and all that began has ended."""
-        try:
-            while True:
-                self._fill(executor, limits)
-                if not executor.running:
-                    return
-                for outcome in executor.wait():
-                    self._handle(executor, outcome)
-        except BaseException:
-            executor.close()
-            raise
+        while True:
+            self._fill(executor, limits)
+            if not executor.running:
+                return
+            for outcome in executor.wait():
+                self._handle(executor, outcome)
 
     def run_one(self, executor: Executor, params: Mapping[str, JsonValue]) -> TrialRecord:
         """Run all folds of one trial with these hyperparameters, unpruned, unless the study has it already.
@@ -347,10 +343,8 @@ class StudyDriver:
     def _end(self, executor: Executor, active: _ActiveTrial, fold_idx: int | None, state: str, reason: str) -> None:
         """End a trial before its last fold: its other folds are cancelled, and their runs ended."""
         del self._active[active.number]
-        for index in active.running:
-            if index != fold_idx:
-                executor.cancel(f"{active.number}/{index}")
-            shutil.rmtree(self._project.paths.fold(active.number, index).checkpoints, ignore_errors=True)
+        for index in active.running - {fold_idx}:
+            executor.cancel(f"{active.number}/{index}")
         active.run.record = active.run.record.model_copy(update={"folds": active.folds})
         self._end_folds(active.run, reason, fold_idx if state == "failed" else None)
         whole = {index: fold for index, fold in active.folds.items() if fold.metrics}
@@ -365,6 +359,8 @@ class StudyDriver:
 
     def _conclude(self, trial: TrialRun, ending: Mapping[str, object]) -> None:
         """Tell the sampler how a trial ended, then write it."""
+        for index in range(self._fold_count):  # what was cut short is gone on with no more
+            shutil.rmtree(self._project.paths.fold(trial.record.number, index).checkpoints, ignore_errors=True)
         record = self._optuna.tell(trial.record.model_copy(update=ending))
         self.records[record.number] = trial.record = record
         self._runs.complete_trial(trial)

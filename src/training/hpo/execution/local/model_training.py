@@ -108,6 +108,7 @@ def _train(task: TrainingTask, model_runs: ModelRuns, run: ModelRun, progress: P
     """Run the task in a process of its own; a result that lies on disk from before is taken as it is."""
     found = read_result(task.paths.result, task.key_hash)
     if found is not None and task.paths.model.is_dir():
+        delete_folder(task.paths.checkpoints)  # a worker that was killed between its result and this left them
         return found
     result, reason = train_alone(task, progress)
     if result is None:
