@@ -90,7 +90,7 @@ class CheckpointingTrainer(Trainer):  # type: ignore[misc]  # transformers is un
             "now": now,
             "order": order,
         }
-        save_file(tensors, folder / TENSORS)
+        save_file(_apart(tensors), folder / TENSORS)
         (folder / STATE).write_text(json.dumps(state))
         self.state.save_to_json(str(folder / TRAINER_STATE))
 
@@ -178,15 +178,19 @@ class _SaveWhenDue(TrainerCallback):  # type: ignore[misc]  # transformers is un
 
 
 def _named(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return tensors with a prefix before their names, no two of which share memory, as safetensors wants it."""
-    named: dict[str, torch.Tensor] = {}
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
+def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return tensors in this machine's memory, no two in the same place, as safetensors wants it."""
+    apart: dict[str, torch.Tensor] = {}
     seen: set[int] = set()
     for name, tensor in tensors.items():
         plain = tensor.detach().cpu().contiguous()
         place = plain.untyped_storage().data_ptr()
-        named[f"{prefix}{name}"] = plain.clone() if place in seen else plain
+        apart[name] = plain.clone() if place in seen else plain
         seen.add(place)
-    return named
+    return apart
 
 
 def _tensors_of(state: Mapping[int, Mapping[str, object]]) -> dict[str, torch.Tensor]:

@@ -364,7 +364,7 @@ def test_folds_are_written_once_and_kept(make_project: MakeProject) -> None:
     sweep(config_dir, ["hpo.max_trials=2"])
     assert folds.read_text() == written
     names = {artifact.path for artifact in current_session().client.list_artifacts(result.run_id)}
-    assert names == {"environments", "folds.json"}
+    assert names == {"data_files.json", "environments", "folds.json"}
 
 
 def test_results_on_disk_are_not_computed_again(make_project: MakeProject) -> None:
