@@ -134,7 +134,9 @@ class TestLocalExecutor(ExecutorContract):
 
     def make(self, on_report: OnReport, on_retry: OnRetry = unheard) -> Executor:
         environment = {**os.environ, "COLOUR": "blue", "PYTHONPATH": os.pathsep.join(sys.path)}
-        return LocalExecutor(2, on_report, on_retry, environment)
+        # A process has one warm parent: without a trainer in it, every later sweep of these tests would be slow.
+        preload = ("training.execution.task", "training.trainers.function_trainer")
+        return LocalExecutor(2, on_report, on_retry, environment, preload)
 
     def test_tasks_run_at_the_same_time(self, tmp_path: Path) -> None:
         """Two sleeping tasks take the time of one."""

@@ -107,11 +107,10 @@ def _task(project: Project, trial: TrialRun, protocol: Protocol) -> TrainingTask
 def _train(task: TrainingTask, model_runs: ModelRuns, run: ModelRun, progress: Progress) -> TrainingResult:
     """Run the task in a process of its own; a result that lies on disk from before is taken as it is."""
     found = read_result(task.paths.result, task.key_hash)
-    if found is not None and task.paths.model.is_dir():
-        delete_folder(task.paths.checkpoints)  # a worker that was killed between its result and this left them
-        return found
-    result, reason = train_alone(task, progress)
-    if result is None:
-        model_runs.fail(run, reason, "FAILED")
-        raise ExecutionError(f"{run.name} failed: {reason} (log: {task.paths.log})")
-    return result
+    if found is None or not task.paths.model.is_dir():
+        found, reason = train_alone(task, progress)
+        if found is None:
+            model_runs.fail(run, reason, "FAILED")
+            raise ExecutionError(f"{run.name} failed: {reason} (log: {task.paths.log})")
+    delete_folder(task.paths.checkpoints)  # what is done is gone on with no more
+    return found
