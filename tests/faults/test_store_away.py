@@ -317,6 +317,7 @@ def test_runs_of_a_study_that_was_lost_are_left_alone(make_project: MakeProject)
             runs._outbox.drain(10)
             current_session().client.set_terminated(trial.run_id, "FINISHED")  # by the other one
             runs._outbox.fail(StudyHeldError("the study is another one's"))
+            runs._outbox._thread.join()  # which is how far it is when the driver comes to notice
             runs._outbox.write(trial.run_id, RunContent())
 
     with pytest.raises(StudyHeldError):

@@ -247,6 +247,7 @@ class Outbox:
                 self._closing = True
                 self._changed.notify_all()
             self._thread.join(runs.LAST_SECONDS)  # it may be in a call that hangs
+            self._file.close()
         if self._refusals:
             raise TrackingError(
                 f"the tracking store refused {len(self._refusals)} records of the study, which are kept in "
@@ -261,6 +262,7 @@ class Outbox:
             self._closing = True
             self._changed.notify_all()
         self._thread.join(max(deadline - time.monotonic(), 0))
+        self._file.close()
 
     def _run(self) -> None:
         try:
@@ -274,7 +276,6 @@ class Outbox:
         except BaseException as error:  # noqa: BLE001  the thread's boundary: `drain` raises it in the driver
             self.fail(error)
         finally:
-            self._file.close()
             if self._sent >= self._size:
                 # A position without its journal would be taken for that of the next one.
                 self._position.unlink(missing_ok=True)
