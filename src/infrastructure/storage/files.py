@@ -33,7 +33,7 @@ def write_bytes_atomic(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except BaseException:  # SystemExit too: a process that is told to end may be in here
         with suppress(OSError):
             temporary.unlink()  # a full disk needs the room
         raise

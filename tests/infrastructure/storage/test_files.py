@@ -13,18 +13,22 @@ import pytest
 from infrastructure.storage.files import write_bytes_atomic, write_json_atomic
 
 
-def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that dies before its rename leaves what was there."""
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(143)])
+def test_failed_write_leaves_the_old_file(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that fails or is interrupted before its rename leaves what was there, and nothing else."""
     path = tmp_path / "deep" / "file.json"
     write_json_atomic(path, {"a": 1})
 
-    def no_space(_: int) -> None:
-        raise OSError(28, "No space left on device")
+    def interrupted(_: int) -> None:
+        raise error
 
-    monkeypatch.setattr(os, "fsync", no_space)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(type(error)):
         write_bytes_atomic(path, b"half")
     assert json.loads(path.read_bytes()) == {"a": 1}
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_nan_is_refused(tmp_path: Path) -> None:

@@ -113,9 +113,9 @@ class StudyRuns:
                 raise
         study = cls(context, run_id, outbox, claim, is_new=found is None)
         environment = environment_tags(context.root_dir, study._keep_text)
-        if tags.EXEC_FINGERPRINT not in run.data.tags:  # a driver may have died between creating the run and this
-            outbox.write(run_id, RunContent(tags=environment))
+        if tags.EXEC_FINGERPRINT not in run.data.tags:  # a driver may have died before it came to this
             outbox.keep_text(run_id, data_files(context), DATA_FILES)
+            outbox.write(run_id, RunContent(tags=environment))  # last, since it says that the rest is there
         if found is not None:  # what it was begun with stays; the trials from here on say what is another now
             study._take_up(dict(run.data.tags))
         if context.variant > 1:  # what an earlier variant left behind when its driver was killed

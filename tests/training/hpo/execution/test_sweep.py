@@ -18,6 +18,7 @@ from tests.conftest import MakeProject, calls, unsent_folds
 from infrastructure.errors import ConfigError, DataError, ExecutionError
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow import queries
+from infrastructure.tracking.mlflow.outbox import Outbox
 from infrastructure.tracking.mlflow.session import current_session, set_session
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 from training.hpo.execution.local.cv import cv
@@ -36,6 +37,11 @@ def stage(name: str) -> list[queries.RunRecord]:
 def params_of(result: StudyResult) -> list[object]:
     """Return every trial's hyperparameters."""
     return [trial.params for trial in result.trials]
+
+
+def artifacts_of(result: StudyResult) -> set[str]:
+    """Return what a study's run keeps besides params, metrics and tags."""
+    return {artifact.path for artifact in current_session().client.list_artifacts(result.run_id)}
 
 
 def start_sweep(config_dir: Path, max_trials: int) -> subprocess.Popen[str]:
@@ -363,8 +369,26 @@ def test_folds_are_written_once_and_kept(make_project: MakeProject) -> None:
     folds.unlink()
     sweep(config_dir, ["hpo.max_trials=2"])
     assert folds.read_text() == written
-    names = {artifact.path for artifact in current_session().client.list_artifacts(result.run_id)}
-    assert names == {"data_files.json", "environments", "folds.json"}
+    assert artifacts_of(result) == {"data_files.json", "environments", "folds.json"}
+
+
+def test_texts_of_a_study_are_kept_before_it_says_so(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that dies as it keeps the digests of the data files leaves that to the next one."""
+    config_dir = make_project(hpo={"max_trials": 1})
+    keep_text = Outbox.keep_text
+
+    def dying(outbox: Outbox, run: str, text: str, artifact_file: str) -> None:
+        if artifact_file == "data_files.json":
+            raise KeyboardInterrupt
+        keep_text(outbox, run, text, artifact_file)
+
+    with monkeypatch.context() as once:
+        once.setattr(Outbox, "keep_text", dying)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(config_dir)
+    assert artifacts_of(sweep(config_dir)) == {"data_files.json", "environments", "folds.json"}
 
 
 def test_results_on_disk_are_not_computed_again(make_project: MakeProject) -> None:
