@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow import queries
 from infrastructure.tracking.mlflow.models import CHAMPION, MODEL_FILE
-from infrastructure.tracking.mlflow.outbox import Operation
+from infrastructure.tracking.mlflow.operations import Operation
 from infrastructure.tracking.mlflow.session import current_session
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 from training.hpo.records import TrialRecord, best_record

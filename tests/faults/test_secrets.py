@@ -32,7 +32,7 @@ from infrastructure.naming import tags
 from infrastructure.redaction import remember_credentials
 from infrastructure.tracking.mlflow import queries
 from infrastructure.tracking.mlflow.hash_utils import compute_study_key_hash_v2
-from infrastructure.tracking.mlflow.outbox import Operation
+from infrastructure.tracking.mlflow.operations import Operation
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 from infrastructure.tracking.mlflow.ui import ui_command, ui_environment
 from tests.conftest import MakeProject, calls
@@ -96,12 +96,12 @@ LAUNCHER = textwrap.dedent(
     commands, store_is_away = json.loads(sys.argv[1]), sys.argv[2] == "away"
     if store_is_away:
         from infrastructure.errors import StoreUnreachableError
-        from infrastructure.tracking.mlflow.outbox import Outbox
+        from infrastructure.tracking.mlflow.sending import Sender
 
         def lose(*_, **__):
             raise StoreUnreachableError("nobody there")
 
-        Outbox._send = lose
+        Sender.send = lose
     for command in commands:
         study = next(Path("outputs").glob("[0-9a-f]" * 16), Path("none")).name
         sys.argv = ["assay", *(word.replace("STUDY", study) for word in command)]

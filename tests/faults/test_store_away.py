@@ -20,6 +20,7 @@ from infrastructure.naming import tags
 from infrastructure.tracking.mlflow import queries, store_client
 from infrastructure.tracking.mlflow.outbox import Outbox, journals
 from infrastructure.tracking.mlflow.runs import RunContent
+from infrastructure.tracking.mlflow.sending import Sender
 from infrastructure.tracking.mlflow.session import current_session, set_session
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 from infrastructure.tracking.mlflow.store_client import StoreClient
@@ -181,7 +182,7 @@ def test_without_adoption_it_would_be_noticed(
         return self.attempt(lambda _: self._client.create_run(experiment, at, dict(run_tags), name))
 
     monkeypatch.setattr(StoreClient, "create_run", create)
-    monkeypatch.setattr(Outbox, "_delete_duplicates", lambda _: None)
+    monkeypatch.setattr(Sender, "delete_duplicates", lambda _: None)
     result = sweep_through_faults(make_project, server)
     with pytest.raises(AssertionError, match="Counter"):
         holds_once(result.study_key_hash, len(result.trials))
@@ -270,7 +271,7 @@ def test_a_store_that_was_away_can_be_used_again(make_project: MakeProject, monk
         def unreachable(*_: object, **__: object) -> None:
             raise StoreUnreachableError("away")
 
-        away.setattr(Outbox, "_send", unreachable)
+        away.setattr(Sender, "send", unreachable)
         for _ in range(2):  # the second one can't send what the first one left
             with pytest.raises(StoreUnreachableError, match="wait in"):
                 sweep(config_dir)
@@ -291,10 +292,10 @@ def test_a_signal_right_after_an_operation_was_written(
     outbox = Outbox(config_dir.parent / "outputs" / "by-hand", result.run_id)
     run = outbox.create("first", {}, result.run_id)
 
-    def interrupted(_: int) -> None:
+    def interrupted() -> float:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "fsync", interrupted)
+    monkeypatch.setattr(time, "monotonic", interrupted)
     operations: dict[str, Callable[[], object]] = {
         "create": lambda: outbox.create("second", {}, result.run_id),
         "end": lambda: outbox.end(run, RunContent(), "FINISHED", done=True),
@@ -326,8 +327,8 @@ def test_runs_of_a_study_that_was_lost_are_left_alone(make_project: MakeProject)
     assert queries.get_run(result.run_id).status == "RUNNING"
 
 
-def test_operations_are_durable_when_they_are_put(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When a call returns, what it said is in the journal, synced."""
+def test_what_a_run_came_to_is_durable(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a call returns, what it said is in the journal; with the end of a run all before it is synced, once."""
     config_dir = make_project(hpo={"max_trials": 1})
     result = sweep(config_dir)
     synced: list[int] = []
@@ -341,6 +342,8 @@ def test_operations_are_durable_when_they_are_put(make_project: MakeProject, mon
     monkeypatch.setattr(Outbox, "_run", lambda _: None)
     outbox = Outbox(config_dir.parent / "outputs" / "by-hand", result.run_id)
     for count in (1, 2, 3):
-        outbox.write(result.run_id, RunContent(tags={"a": "b"}))
-        assert (outbox.waiting, len(synced)) == (count, count)
+        run = outbox.create("run", {}, result.run_id)
+        outbox.write(run, RunContent(tags={"a": "b"}))
+        outbox.end(run, RunContent(), "FINISHED", done=True)
+        assert (outbox.waiting, len(synced)) == (3 * count, count)
     assert isinstance(current_session().client, StoreClient)

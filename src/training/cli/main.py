@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import signal
 import sys
 from types import FrameType
@@ -109,7 +108,6 @@ def _log_plainly() -> None:
         logger.propagate = False
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines for every fold of a study
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +15,8 @@ from alembic.script import ScriptDirectory
 from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.store.db.utils import _get_alembic_config
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from sqlalchemy.orm import Session
 
 from infrastructure.errors import StoreDamagedError, StoreVersionError
 from infrastructure.storage.files import make_private
@@ -107,3 +111,51 @@ def _check_version(file: Path, version: str) -> None:
     else:
         step = f"use the MLflow that wrote it, or a newer one than {mlflow.__version__}"
     raise StoreVersionError(f"{file} is of another version of MLflow ({version}), so it isn't touched; {step}")
+
+
+class SharedSessions:
+    """Gives MLflow's store its database sessions; inside `transaction` those of a thread are part of one transaction.
+
+    MLflow commits several times in one call. Here each of its sessions joins a transaction that was begun outside,
+    and what it commits is a savepoint. Source: SQLAlchemy's manual, "Joining a Session into an External Transaction".
+    """
+
+    def __init__(self, store: SqlAlchemyStore) -> None:
+        self._make = store.ManagedSessionMaker
+        self._engine = store.engine
+        self._of_thread = threading.local()
+
+    @contextmanager
+    def __call__(self, *, read_only: bool = True) -> Iterator[Session]:
+        """Yield a session that is committed at the end, as MLflow's own maker of sessions does."""
+        connection = getattr(self._of_thread, "connection", None)
+        if connection is None:
+            with self._make(read_only=read_only) as session:
+                yield session
+        else:
+            with Session(connection, join_transaction_mode="create_savepoint") as session:
+                yield session
+                session.commit()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make all that this thread does to the store one transaction."""
+        with self._engine.connect() as connection:
+            for setting in ("foreign_keys = ON", "busy_timeout = 20000", "case_sensitive_like = true"):  # as MLflow's
+                connection.exec_driver_sql(f"PRAGMA {setting}")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            self._of_thread.connection = connection
+            try:
+                yield
+            finally:
+                del self._of_thread.connection
+            connection.commit()
+
+
+def shared_sessions(client: MlflowClient) -> SharedSessions:
+    """Return what gives the store of a client its sessions, from now on."""
+    store = client._tracking_client.store
+    if not isinstance(store.ManagedSessionMaker, SharedSessions):
+        store.ManagedSessionMaker = SharedSessions(store)
+    sessions: SharedSessions = store.ManagedSessionMaker
+    return sessions

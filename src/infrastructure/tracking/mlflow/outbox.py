@@ -1,7 +1,6 @@
 """What a study does to its runs, kept on disk in order and sent to the tracking store behind the work.
 
-See docs/decisions/0006. A run that isn't in the store yet is called by its writer: `writer:` and the value of its tag
-`code.writer`.
+See docs/decisions/0006 and 0011.
 """
 
 from __future__ import annotations
@@ -15,10 +14,9 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final
 
 from mlflow.exceptions import MlflowException
-from pydantic import AfterValidator, BaseModel, ConfigDict
 from requests.exceptions import RequestException
 
 from infrastructure.errors import (
@@ -30,58 +28,32 @@ from infrastructure.errors import (
     has_no_room,
     one_line,
 )
-from infrastructure.naming import tags
-from infrastructure.redaction import redacted, redacted_fields
-from infrastructure.tracking.mlflow import queries, runs
-from infrastructure.tracking.mlflow.runs import MetricPoint, RunContent, RunStatus
+from infrastructure.tracking.mlflow import runs
+from infrastructure.tracking.mlflow.operations import WRITER, Operation
+from infrastructure.tracking.mlflow.runs import RunContent, RunStatus
+from infrastructure.tracking.mlflow.sending import Sender, SendingStoppedError
 from infrastructure.tracking.mlflow.session import current_session
 
 _log = logging.getLogger(__name__)
 
-Text = Annotated[str, AfterValidator(redacted)]
-Fields = Annotated[dict[str, str], AfterValidator(redacted_fields)]
-
-WRITER: Final = "writer:"
 LONGEST_CALL: Final = 60.0
 """Seconds that one call to a store can take: MLflow waits 20 s for a locked file, 30 s for a server."""
-LOCAL_STORE: Final = "sqlite:"
 NO_ROOM_PAUSE: Final = 0.5
 """Seconds until something is tried again for which a disk had no room."""
 ATTEMPT: Final = 5.0
 """For how many seconds the thread tries an operation before it looks whether anybody still waits for it."""
+QUIET: Final = 0.01
+"""Seconds without a new operation after which the thread sends: until then the driver has the interpreter to itself."""
+LATEST: Final = 1.0
+"""Seconds after which the thread sends some, however busy the driver is."""
+TOGETHER: Final = 64
+"""How many operations are sent together at most: a local store is locked meanwhile, for about a quarter of a second."""
 
 
 def journals(output_dir: Path) -> list[tuple[Path, str]]:
     """Return the journals of all studies below an output folder, each with the id of the study's run."""
     found = sorted(output_dir.glob("*/outbox-*.jsonl"))
     return [(journal, journal.stem.removeprefix("outbox-")) for journal in found]
-
-
-class Operation(BaseModel):
-    """One change of a run, without credentials: it lies on disk until it is sent.
-
-    `time` is in milliseconds since 1970, and makes sending it twice the same as once.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: Literal["create", "reopen", "write", "end", "text"]
-    run: str
-    time: int
-    experiment_id: str = ""
-    name: Text = ""
-    parent: str = ""
-    params: Fields = {}
-    metrics: list[tuple[str, float, int]] = []
-    tags: Fields = {}
-    status: RunStatus = "FINISHED"
-    done: bool = False
-    text: Text = ""
-
-    @property
-    def content(self) -> RunContent:
-        """What is written to the run."""
-        return RunContent(self.params, [MetricPoint(*metric) for metric in self.metrics], self.tags)
 
 
 _senders: dict[Path, threading.Thread] = {}
@@ -99,18 +71,20 @@ class Outbox:
         self._journal = folder / f"outbox-{study_run_id}.jsonl"
         self._position = self._journal.with_suffix(".position")
         self._refused = folder / f"refused-{study_run_id}.jsonl"
-        self._run_ids: dict[str, str] = {}
-        self._ended_elsewhere: dict[str, bool] = {}
-        self._created: dict[str, int] = {}
+        self._sender = Sender(lambda: self._has_ended)
         self._refusals: list[str] = []
         self._reason = ""
         self._crash: BaseException | None = None
         self._closing = False
+        self._is_awaited = False
+        self._is_idle = False
+        self._last_put = 0.0
         self._changed = threading.Condition()
         folder.mkdir(parents=True, exist_ok=True)
         self._await_predecessor()
         self._file = self._journal.open("ab", buffering=0)
-        self._size = self._leftover = self._drop_torn_line()
+        self._size = self._one_by_one = self._drop_torn_line()
+        self._leftover = self._size
         self._sent = min(self._read_position(), self._size)
         self._thread = _senders[self._journal] = threading.Thread(target=self._run, name="outbox", daemon=True)
         self._thread.start()
@@ -209,7 +183,8 @@ class Outbox:
         try:
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(self._file.fileno())
+            if kind == "end":  # the rest can be done again, and is the same then
+                os.fsync(self._file.fileno())
         except OSError as error:
             with suppress(OSError):
                 self._file.truncate(self._size)
@@ -218,11 +193,13 @@ class Outbox:
             ) from error
         with self._changed:
             self._size = self._length  # with what a signal kept an earlier call from counting
-            self._changed.notify_all()
+            self._last_put = time.monotonic()
+            if self._is_idle:
+                self._changed.notify_all()
 
     def drain(self, limit: float) -> None:
         """Wait until everything is sent; raise StoreUnreachableError if nothing could be for `limit` seconds."""
-        with self._changed:
+        with self._changed, self._awaiting():
             while self._sent < self._size and self._crash is None:
                 sent = self._sent
                 if not self._changed.wait_for(lambda: self._sent > sent or self._crash is not None, limit):  # noqa: B023
@@ -237,11 +214,21 @@ class Outbox:
                 f"{self._journal}: give the same command again, or `assay sync`, when it is back"
             )
 
+    @contextmanager
+    def _awaiting(self) -> Iterator[None]:
+        """Let the thread send without a pause while the driver waits for it."""
+        self._is_awaited = True
+        self._changed.notify_all()
+        try:
+            yield
+        finally:
+            self._is_awaited = False
+
     def close(self, limit: float) -> None:
         """Wait as `drain` does, then give up the journal; raise TrackingError if the store refused something."""
         try:
             self.drain(limit)
-            self._delete_duplicates()
+            self._sender.delete_duplicates()
         finally:
             with self._changed:
                 self._closing = True
@@ -257,7 +244,7 @@ class Outbox:
     def abandon(self, seconds: float) -> None:
         """Send what can be sent within so many seconds, and leave the rest on disk."""
         deadline = time.monotonic() + seconds
-        with self._changed:
+        with self._changed, self._awaiting():
             self._changed.wait_for(lambda: self._sent >= self._size or self._crash is not None, seconds)
             self._closing = True
             self._changed.notify_all()
@@ -266,11 +253,7 @@ class Outbox:
 
     def _run(self) -> None:
         try:
-            while True:
-                with self._changed:
-                    self._changed.wait_for(lambda: self._sent < self._size or self._has_ended)
-                    if self._has_ended:
-                        break
+            while self._wait_for_work():
                 with current_session().client.hurried(ATTEMPT):
                     self._send_next()
         except BaseException as error:  # noqa: BLE001  the thread's boundary: `drain` raises it in the driver
@@ -285,12 +268,56 @@ class Outbox:
     def _has_ended(self) -> bool:
         return self._closing or self._crash is not None
 
+    def _wait_for_work(self) -> bool:
+        """Wait until something is to be sent and the driver doesn't need the interpreter; False at the end."""
+        with self._changed:
+            self._is_idle = True
+            self._changed.wait_for(lambda: self._sent < self._size or self._has_ended)
+            self._is_idle = False
+            latest = time.monotonic() + LATEST
+            while not (self._has_ended or self._is_awaited):
+                now = time.monotonic()
+                pause = min(self._last_put + QUIET, latest) - now
+                if pause <= 0:
+                    break
+                self._changed.wait(pause)
+            return not self._has_ended
+
     def _send_next(self) -> None:
+        lines, operations = self._read_next()
+        if len(lines) == 1:
+            self._send_one(lines[0], operations[0])
+            return
+        try:
+            self._sender.send_together(operations)
+        except SendingStoppedError:
+            return
+        except Exception:  # noqa: BLE001  whatever it is of whichever of them: one by one will tell
+            self._one_by_one = self._sent + sum(map(len, lines))
+        else:
+            self._advance(sum(map(len, lines)))
+
+    def _read_next(self) -> tuple[list[bytes], list[Operation]]:
+        """Return the next operation, or the next ones that can be sent together."""
         with self._journal.open("rb") as journal:
             journal.seek(self._sent)
-            line = journal.readline()
+            lines = [journal.readline()]
+            operations = [Operation.model_validate_json(lines[0])]
+            if self._sent < self._one_by_one or operations[0].kind == "text":
+                return lines, operations
+            while len(lines) < TOGETHER and journal.tell() < self._size:
+                line = journal.readline()
+                operation = Operation.model_validate_json(line)
+                if operation.kind == "text":
+                    break
+                lines.append(line)
+                operations.append(operation)
+        return lines, operations
+
+    def _send_one(self, line: bytes, operation: Operation) -> None:
         try:
-            self._send(Operation.model_validate_json(line), is_leftover=self._sent < self._leftover)
+            seek = self._sent < self._one_by_one
+            self._sender.send(operation, is_leftover=self._sent < self._leftover, seek=seek)
         except StoreUnreachableError as error:
             self._reason = one_line(error.__cause__ or error)
             return  # until it answers, or nobody waits for it any more
@@ -303,8 +330,11 @@ class Outbox:
                     self._changed.wait_for(lambda: self._has_ended, timeout=NO_ROOM_PAUSE)
                 return
             self._refuse(line, error)
+        self._advance(len(line))
+
+    def _advance(self, length: int) -> None:
         with self._changed:
-            self._sent += len(line)
+            self._sent += length
             with suppress(OSError):  # sending something twice does no harm
                 self._position.write_text(f"{self._sent}\n")
             self._changed.notify_all()
@@ -314,60 +344,6 @@ class Outbox:
         _log.warning("the tracking store refused a record: %s", self._refusals[-1])
         with self._refused.open("ab") as refused:
             refused.write(line)
-
-    def _send(self, operation: Operation, *, is_leftover: bool) -> None:
-        if operation.kind == "create":
-            self._create(operation, is_leftover=is_leftover)
-            return
-        run_id = self._run_id(operation.run)
-        if is_leftover and self._is_done(run_id):
-            return  # somebody else went on with it, or it was sent before
-        if operation.kind == "reopen":
-            runs.reopen_run(run_id)
-            runs.write_run(run_id, operation.content, operation.time)
-        elif operation.kind == "write":
-            runs.write_run(run_id, operation.content, operation.time)
-        elif operation.kind == "text":
-            runs.log_text(run_id, operation.text, operation.name)
-        elif operation.done:
-            runs.complete_run(run_id, operation.content, operation.status, operation.time)
-        else:
-            runs.write_run(run_id, operation.content, operation.time)
-            runs.end_run(run_id, operation.status, operation.time)
-
-    def _create(self, operation: Operation, *, is_leftover: bool) -> None:
-        writer = operation.run.removeprefix(WRITER)
-        run = current_session().client.create_run(
-            operation.experiment_id,
-            operation.name,
-            {tags.WRITER: writer, **operation.tags, tags.PARENT_RUN: self._run_id(operation.parent)},
-            operation.time,
-            seek=is_leftover,
-        )
-        self._run_ids[operation.run] = run.info.run_id
-        self._created[run.info.run_id] = operation.time
-
-    def _run_id(self, run: str) -> str:
-        """Return a run's id in the store. Raises TrackingError for a writer whose run isn't there."""
-        if not run.startswith(WRITER):
-            return run
-        if run not in self._run_ids:
-            found = queries.find_runs({tags.WRITER: run.removeprefix(WRITER)})
-            if not found:
-                raise TrackingError(f"the run of {run} is gone from the store")
-            self._run_ids[run] = min(record.run_id for record in found)
-        return self._run_ids[run]
-
-    def _is_done(self, run_id: str) -> bool:
-        if run_id not in self._ended_elsewhere:
-            self._ended_elsewhere[run_id] = queries.get_run(run_id).is_done
-        return self._ended_elsewhere[run_id]
-
-    def _delete_duplicates(self) -> None:
-        """Delete the runs that a server created a second time for one request; a local store never does."""
-        if current_session().tracking_uri.startswith(LOCAL_STORE) or not self._created:
-            return
-        runs.delete_duplicates(set(self._created), min(self._created.values()))
 
 
 def _fields(content: RunContent) -> dict[str, object]:

@@ -17,6 +17,7 @@ from requests.exceptions import ConnectionError as RequestsConnectionError
 
 from infrastructure.errors import StoreDamagedError, StoreUnreachableError, one_line
 from infrastructure.naming import tags
+from infrastructure.tracking.mlflow.local_store import shared_sessions, store_file
 
 TEMPORARY: Final = frozenset(
     {"TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"}
@@ -40,6 +41,7 @@ class StoreClient:
         self._patience = patience
         self._of_thread = threading.local()
         self._client = MlflowClient(tracking_uri)
+        self._sessions = shared_sessions(self._client) if store_file(tracking_uri) is not None else None
 
     @property
     def patience(self) -> float:
@@ -50,11 +52,19 @@ class StoreClient:
     @contextmanager
     def hurried(self, patience: float) -> Iterator[None]:
         """Try the calls of this thread for another number of seconds while the context lasts."""
+        before = self.patience
         self._of_thread.patience = patience
         try:
             yield
         finally:
-            del self._of_thread.patience
+            self._of_thread.patience = before
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make the calls of this thread to a local store one transaction: all of them or none; each is tried once."""
+        assert self._sessions is not None
+        with self.hurried(0), self._sessions.transaction():
+            yield
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return a method of MLflow's client, made patient."""
