@@ -21,10 +21,15 @@ check: $(READY)  ## formatting, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY)  ## what Assay costs beside its peers and limits, measured side by side; 7 minutes
+bench: $(READY) $(VENV)-dvc/.ready  ## what Assay costs beside its peers and limits, measured side by side; 25 minutes
 	$(BIN)/python benchmarks/resume.py
 	$(BIN)/python benchmarks/find_by_key.py
 	$(BIN)/python benchmarks/diff.py
+	$(BIN)/python benchmarks/tracked_trial.py
+	$(BIN)/python benchmarks/tracked_trial.py --server
+	$(BIN)/python benchmarks/start_up.py --dvc $(VENV)-dvc/bin/dvc
+	$(BIN)/python benchmarks/fingerprint.py --dvc $(VENV)-dvc/bin/dvc
+	$(BIN)/python benchmarks/report.py
 
 # What the tests print are their figures: how many kills, starts and faults there were.
 chaos: $(READY)  ## the fault tests at full size: every kill point, 500 random kills, 250 starts of two drivers, 1,000 faulty answers
@@ -59,6 +64,12 @@ $(VENV)-audit/.ready:
 	$(VENV)-audit/bin/python -m pip install --quiet 'pip-audit>=2.10'
 	touch $@
 
+# A peer of the benchmarks, with requirements of its own.
+$(VENV)-dvc/.ready:
+	$(PYTHON) -m venv $(VENV)-dvc
+	$(VENV)-dvc/bin/python -m pip install --quiet dvc==3.67.1
+	touch $@
+
 lock:  ## resolve the exact versions anew
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet pip-tools
@@ -69,4 +80,4 @@ lock:  ## resolve the exact versions anew
 	rm -r $(VENV)-lock
 
 clean:  ## remove the environment and the demo
-	rm -rf $(VENV) $(VENV)-audit $(DEMO)
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-dvc $(DEMO)

@@ -1,14 +1,22 @@
-"""What the benchmarks share: a project to measure, and how results are shown."""
+"""What the benchmarks share: a project to measure, and how results are shown and kept."""
 
 from __future__ import annotations
 
+import datetime
 import json
+import os
+import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from typing import Final
+
+RESULTS: Final = Path(__file__).parent / "results"
+PACKAGES: Final = ("mlflow", "optuna", "scikit-learn", "torch", "transformers")
 
 
 @dataclass
@@ -22,6 +30,23 @@ class Timing:
     def typical(self) -> float:
         """The median."""
         return median(self.seconds)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure, and the limit that it is to keep."""
+
+    name: str
+    figure: float
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the figure is within its limit."""
+        return (self.at_most is None or self.figure <= self.at_most) and (
+            self.at_least is None or self.figure >= self.at_least
+        )
 
 
 @contextmanager
@@ -49,6 +74,23 @@ def show(title: str, timings: Sequence[Timing]) -> None:
         ratio = timing.typical / timings[0].typical
         spread = f"{min(timing.seconds):.4f} to {max(timing.seconds):.4f}"
         print(f"  {timing.name:45} {timing.typical:8.4f} s ({spread})   × {ratio:.2f}")
+
+
+def write_results(name: str, tables: Mapping[str, Sequence[Timing]], goals: Sequence[Goal]) -> None:
+    """Print which goals are met, and keep all figures of a benchmark, with machine, versions and date, as JSON."""
+    for goal in goals:
+        limit = f"at most {goal.at_most:g}" if goal.at_most is not None else f"at least {goal.at_least:g}"
+        print(f"  {'met' if goal.is_met else 'MISSED'}: {goal.name}: {goal.figure:.3f} ({limit})")
+    RESULTS.mkdir(exist_ok=True)
+    kept = {
+        "name": name,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
+        "versions": {package: version(package) for package in PACKAGES},
+        "tables": {title: {timing.name: timing.seconds for timing in timings} for title, timings in tables.items()},
+        "goals": [{**vars(goal), "is_met": goal.is_met} for goal in goals],
+    }
+    (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def write_project(root: Path, max_trials: int) -> Path:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import Timing, show, timed
+from common import Goal, Timing, show, timed, write_results
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -34,7 +34,9 @@ def main() -> None:
             assert " → " in answer
             with timed(floor.seconds):
                 subprocess.run(FLOOR, check=True)
-    show(f"assay diff, a change of each of {len(FIELDS)} fields", [floor, diff])
+    title = f"assay diff, a change of each of {len(FIELDS)} fields"
+    show(title, [floor, diff])
+    write_results("diff", {title: [floor, diff]}, [Goal("the slowest, in seconds", max(diff.seconds), at_most=1)])
 
 
 if __name__ == "__main__":

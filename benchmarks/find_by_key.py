@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from common import alternate, show, write_project
+from common import Timing, alternate, show, write_project, write_results
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow.session import current_session
 from training.hpo.execution.project import open_project
@@ -85,8 +85,8 @@ def grow(store: Path, experiment_id: str, until: int) -> None:
     connection.close()
 
 
-def measure(store: Path, indexed: Path, size: int, repetitions: int) -> None:
-    """Ask for one study in a store of so many runs, in each of the ways, and print what it took."""
+def measure(store: Path, indexed: Path, size: int, repetitions: int) -> list[Timing]:
+    """Ask for one study in a store of so many runs, in each of the ways; print and return what it took."""
     grow(store, current_session().experiment_id, size)
     shutil.copy(store, indexed)
     plain, limit = sqlite3.connect(store), sqlite3.connect(indexed)
@@ -109,6 +109,7 @@ def measure(store: Path, indexed: Path, size: int, repetitions: int) -> None:
     show(f"{size} runs", timings)
     plain.close()
     limit.close()
+    return timings
 
 
 def main() -> None:
@@ -119,8 +120,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         open_project(write_project(Path(folder, "project"), 1))
-        for size in arguments.sizes:
-            measure(Path(folder, "project", "mlflow.db"), Path(folder, "indexed.db"), size, arguments.repetitions)
+        store, indexed = Path(folder, "project", "mlflow.db"), Path(folder, "indexed.db")
+        tables = {f"{size} runs": measure(store, indexed, size, arguments.repetitions) for size in arguments.sizes}
+        write_results("find_by_key", tables, [])
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import optuna
 
-from common import alternate, show, write_project
+from common import alternate, show, write_project, write_results
 from training.execution.result import TrainingResult
 from training.hpo.execution.local.sweep import study_folds
 from training.hpo.execution.project import Project, open_project
@@ -88,7 +88,9 @@ def main() -> None:
             return suggest(study.ask(), project.config.hpo.search_space)
 
         timings = alternate(arguments.repetitions, optuna_with_its_own_storage=peer, assay_from_mlflow=assay)
-        show(f"{arguments.trials} trials × {FOLDS} folds: load, rebuild, first proposal, on SQLite", timings)
+        title = f"{arguments.trials} trials × {FOLDS} folds: load, rebuild, first proposal, on SQLite"
+        show(title, timings)
+        write_results("resume", {title: timings}, [])
 
 
 if __name__ == "__main__":

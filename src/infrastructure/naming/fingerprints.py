@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -40,38 +41,43 @@ def file_digests(path: Path) -> dict[str, bytes]:
 
     Raises IdentityError and OSError as `fingerprint` does.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise IdentityError(f"{path} is {_kind(path)}: data is a plain file, or a folder of plain files")
     if path.is_file():
         with DigestCache(path.parent) as cache:
-            return {"": cache.digest(path, path.stat())}
-    files = {file.relative_to(path).as_posix(): file for file in _files(path)}
-    if not files:
-        raise IdentityError(f"no data at {path}: a fingerprint needs a file, or a folder with files; check data.path")
+            return {"": cache.digest(path.name, path.stat())}
     with DigestCache(path) as cache:
-        return {name: cache.digest(file, file.stat()) for name, file in sorted(files.items())}
+        return {name: cache.digest(name, status) for name, status in _files(path)}
 
 
 def _fingerprint(path: Path) -> str:
-    digests = file_digests(path)
-    if "" in digests:
-        return digests[""].hex()
-    whole = blake3()
-    for name, digest in digests.items():
-        encoded = name.encode("utf-8", "surrogateescape")
-        whole.update(len(encoded).to_bytes(8, "big") + encoded)
-        whole.update(digest)
-    return whole.hexdigest()
+    if path.is_file():
+        return file_digests(path)[""].hex()
+    with DigestCache(path) as cache:
+        files = _files(path)
+        known = cache.whole(files)
+        if known is not None:
+            return known
+        whole = blake3()
+        for name, status in files:
+            encoded = name.encode("utf-8", "surrogateescape")
+            whole.update(len(encoded).to_bytes(8, "big") + encoded)
+            whole.update(cache.digest(name, status))
+        found = whole.hexdigest()
+        cache.learn_whole(files, found)
+    return found
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder, those behind links too.
+def _files(folder: Path) -> list[tuple[str, os.stat_result]]:
+    """Return the relative names of the files below a folder, those behind links too, in order, with their states.
 
     Hidden files and folders are none of its content: file managers, git and download tools leave them behind. Raises
-    IdentityError for a link to a folder that it lies in, for very many linked folders, and for what is no plain file.
+    IdentityError for a folder without files, a link to a folder that it lies in, very many linked folders, and for
+    what is no plain file.
     """
+    if folder.exists() and not folder.is_dir():
+        raise IdentityError(f"{folder} is {_kind(folder)}: data is a plain file, or a folder of plain files")
     real = {folder: Path(os.path.realpath(folder))}
     linked = 0
+    found: list[tuple[str, os.stat_result]] = []
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for child in (Path(parent, name) for name in folders):
@@ -80,11 +86,18 @@ def _files(folder: Path) -> Iterator[Path]:
                 real[child] = Path(os.path.realpath(real[child]))
                 linked += 1
                 _check_link(child, real, linked)
-        for name in (name for name in names if not name.startswith(".")):
-            file = Path(parent, name)
-            if not stat.S_ISREG(file.stat().st_mode):
-                raise IdentityError(f"{file} is {_kind(file)}: data is a plain file, or a folder of plain files")
-            yield file
+        below = "" if parent == str(folder) else f"{Path(parent).relative_to(folder).as_posix()}/"
+        for name in names:  # of which there may be very many
+            if not name.startswith("."):
+                status = os.stat(f"{parent}/{name}")  # noqa: PTH116  a Path for each costs more than the question
+                if not stat.S_ISREG(status.st_mode):
+                    file = Path(parent, name)
+                    raise IdentityError(f"{file} is {_kind(file)}: data is a plain file, or a folder of plain files")
+                found.append((below + name, status))
+    if not found:
+        raise IdentityError(f"no data at {folder}: a fingerprint needs a file, or a folder with files; check data.path")
+    found.sort(key=itemgetter(0))
+    return found
 
 
 def _check_link(link: Path, real: Mapping[Path, Path], count: int) -> None:

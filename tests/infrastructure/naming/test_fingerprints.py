@@ -80,11 +80,22 @@ def test_fresh_files_are_read_again(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert reads.count == 6
 
 
-@pytest.mark.parametrize("content", [b"", b"no json", b"[1]", b'{"train.jsonl": ["x", "y"]}'])
-def test_broken_cache_is_no_fault(folder: Path, content: bytes) -> None:
+def test_names_count_in_the_second_look(folder: Path) -> None:
+    """Files that change their names, or go, make another folder, although nothing in them was written."""
+    seen = {fingerprint(folder)}
+    (folder / "empty").rename(folder / "none")
+    seen.add(fingerprint(folder))
+    (folder / "none").unlink()
+    seen.add(fingerprint(folder))
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"no json", b"[1]", b'{"train.jsonl": ["x", "y"]}', b'["x", "y"]'])
+@pytest.mark.parametrize("ending", ["json", "whole"])
+def test_broken_cache_is_no_fault(folder: Path, ending: str, content: bytes) -> None:
     """A cache that can't be read, or not be written, is done without."""
     before = fingerprint(folder)
-    (kept,) = Path(os.environ["XDG_CACHE_HOME"]).rglob("*.json")
+    (kept,) = Path(os.environ["XDG_CACHE_HOME"]).rglob(f"*.{ending}")
     kept.write_bytes(content)
     assert fingerprint(folder) == before
     kept.unlink()
