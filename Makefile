@@ -21,7 +21,7 @@ check: $(READY)  ## formatting, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY) $(VENV)-dvc/.ready  ## what Assay costs beside its peers and limits, measured side by side; 25 minutes
+bench: $(READY) $(VENV)-dvc/.ready  ## what Assay costs beside its peers and limits, measured side by side; 45 minutes
 	$(BIN)/python benchmarks/resume.py
 	$(BIN)/python benchmarks/find_by_key.py
 	$(BIN)/python benchmarks/diff.py
@@ -29,6 +29,7 @@ bench: $(READY) $(VENV)-dvc/.ready  ## what Assay costs beside its peers and lim
 	$(BIN)/python benchmarks/tracked_trial.py --server
 	$(BIN)/python benchmarks/start_up.py --dvc $(VENV)-dvc/bin/dvc
 	$(BIN)/python benchmarks/fingerprint.py --dvc $(VENV)-dvc/bin/dvc
+	$(BIN)/python benchmarks/fold_pruning.py
 	$(BIN)/python benchmarks/report.py
 
 # What the tests print are their figures: how many kills, starts and faults there were.
