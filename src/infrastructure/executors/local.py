@@ -1,8 +1,8 @@
 """Runs each task in a process of its own, forked from one warm parent that has imported the framework.
 
-The parent is Python's forkserver: started once, with nothing of the driver's in it but the modules named in
-`preload`, so a task starts in milliseconds and can crash alone. Each task holds the end of a pipe of the driver's: when
-that closes, the driver is gone, however it went, and the task ends too.
+The parent is a forkserver of Python's, one for each `preload`: started once, with nothing of the driver's in it but the
+modules named there, so a task starts in milliseconds and can crash alone. Each task holds the end of a pipe of the
+driver's: when that closes, the driver is gone, however it went, and the task ends too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -42,6 +43,10 @@ from infrastructure.redaction import redact_file, redact_output, remember_creden
 
 VMSTAT: Final = Path("/proc/vmstat")
 """Where Linux counts, among others, the processes that it killed for want of memory."""
+
+
+_parents: dict[tuple[str, ...], forkserver.ForkServer] = {}
+"""The warm parents of this process, by the modules that they have imported."""
 
 
 @dataclass
@@ -70,7 +75,8 @@ class LocalExecutor(Executor):
         self._environment = dict(environment)
         self._workers: dict[str, _Worker] = {}
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(preload))
+        self._parent = _parents.setdefault(tuple(preload), forkserver.ForkServer())
+        self._parent.set_forkserver_preload(list(preload))
 
     def _start(self, task: Task) -> None:
         ours, theirs = self._context.Pipe()
@@ -81,7 +87,7 @@ class LocalExecutor(Executor):
             name=task.task_id,
             daemon=False,
         )
-        with _main_module_hidden():
+        with _main_module_hidden(), _forked_from(self._parent):
             process.start()
         theirs.close()
         lifeline_end.close()
@@ -181,6 +187,17 @@ def _cause(exit_code: int | None, *, was_oom_killed: bool) -> str:
             return "the system was out of memory and killed the process; let it need less, or run fewer at a time"
         return f"the process was ended by {signal.Signals(-exit_code).name}"
     return f"the process ended with code {exit_code} without a word"
+
+
+@contextmanager
+def _forked_from(parent: forkserver.ForkServer) -> Iterator[None]:
+    """Let multiprocessing fork from this parent; by itself it has a single one, with what its first user preloaded."""
+    usual = forkserver.connect_to_new_process
+    forkserver.connect_to_new_process = parent.connect_to_new_process
+    try:
+        yield
+    finally:
+        forkserver.connect_to_new_process = usual
 
 
 @contextmanager

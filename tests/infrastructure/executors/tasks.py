@@ -82,5 +82,6 @@ ACTIONS: Final[Mapping[str, Callable[[str], object]]] = {
     "dies": die_so_often,
     "hog": lambda _: bytearray(1 << 50),
     "cgroup": fill_memory_of,
+    "modules": lambda names: print([name for name in names.split() if name in sys.modules], flush=True),
     "file": lambda text: Path(text).write_text(os.environ.get("COLOUR", "none")),
 }

@@ -134,9 +134,7 @@ class TestLocalExecutor(ExecutorContract):
 
     def make(self, on_report: OnReport, on_retry: OnRetry = unheard) -> Executor:
         environment = {**os.environ, "COLOUR": "blue", "PYTHONPATH": os.pathsep.join(sys.path)}
-        # A process has one warm parent: without a trainer in it, every later sweep of these tests would be slow.
-        preload = ("training.execution.task", "training.trainers.function_trainer")
-        return LocalExecutor(2, on_report, on_retry, environment, preload)
+        return LocalExecutor(2, on_report, on_retry, environment, ("json",))
 
     def test_tasks_run_at_the_same_time(self, tmp_path: Path) -> None:
         """Two sleeping tasks take the time of one."""
@@ -148,6 +146,16 @@ class TestLocalExecutor(ExecutorContract):
                 executor.submit(self.task(tmp_path, task_id, sleep=2))
             drain(executor)
             assert time.monotonic() - started < 3.9
+
+    def test_each_preload_has_a_parent(self, tmp_path: Path) -> None:
+        """A study finds what it preloads, also after one in the same process that preloaded something else."""
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        for index, preload in enumerate((["wave"], ["this"], ["wave"])):
+            with LocalExecutor(1, never, unheard, environment, preload) as executor:
+                executor.submit(self.task(tmp_path, str(index), modules="wave this"))
+                drain(executor)
+        logs = [(tmp_path / f"{index}.log").read_text().splitlines()[-1] for index in range(3)]
+        assert logs == ["['wave']", "['this']", "['wave']"]
 
     def test_dead_process_is_told_with_its_cause(self, tmp_path: Path) -> None:
         """A task whose process is killed has died of SIGKILL, and the executor goes on."""
