@@ -16,7 +16,8 @@ from statistics import median
 from typing import Final
 
 RESULTS: Final = Path(__file__).parent / "results"
-PACKAGES: Final = ("mlflow", "optuna", "scikit-learn", "torch", "transformers")
+CPU_INFO: Final = Path("/proc/cpuinfo")
+PACKAGES: Final = ("blake3", "mlflow", "optuna", "scikit-learn", "torch", "transformers")
 
 
 @dataclass
@@ -76,6 +77,13 @@ def show(title: str, timings: Sequence[Timing]) -> None:
         print(f"  {timing.name:45} {timing.typical:8.4f} s ({spread})   × {ratio:.2f}")
 
 
+def cpu_model() -> str:
+    """Return the processor's name, as Linux tells it; elsewhere what Python knows of it."""
+    lines = CPU_INFO.read_text().splitlines() if CPU_INFO.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
 def write_results(name: str, tables: Mapping[str, Sequence[Timing]], goals: Sequence[Goal]) -> None:
     """Print which goals are met, and keep all figures of a benchmark, with machine, versions and date, as JSON."""
     for goal in goals:
@@ -85,7 +93,7 @@ def write_results(name: str, tables: Mapping[str, Sequence[Timing]], goals: Sequ
     kept = {
         "name": name,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
+        "machine": f"{os.cpu_count()} cores, {cpu_model()}, {platform.platform()}, Python {platform.python_version()}",
         "versions": {package: version(package) for package in PACKAGES},
         "tables": {title: {timing.name: timing.seconds for timing in timings} for title, timings in tables.items()},
         "goals": [{**vars(goal), "is_met": goal.is_met} for goal in goals],
