@@ -30,6 +30,7 @@ bench: $(READY) $(VENV)-dvc/.ready  ## what Assay costs beside its peers and lim
 	$(BIN)/python benchmarks/start_up.py --dvc $(VENV)-dvc/bin/dvc
 	$(BIN)/python benchmarks/fingerprint.py --dvc $(VENV)-dvc/bin/dvc
 	$(BIN)/python benchmarks/fold_pruning.py
+	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/report.py
 
 # What the tests print are their figures: how many kills, starts and faults there were.
