@@ -21,7 +21,7 @@ check: $(READY)  ## formatting, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY) $(VENV)-dvc/.ready  ## what Assay costs beside its peers and limits, measured side by side; 45 minutes
+bench: $(READY) $(VENV)-dvc/.ready  ## what Assay costs beside its peers and limits, measured side by side; more than an hour
 	$(BIN)/python benchmarks/resume.py
 	$(BIN)/python benchmarks/find_by_key.py
 	$(BIN)/python benchmarks/diff.py

@@ -203,8 +203,8 @@ def measure(trials: int, repetitions: int, busy_trials: int) -> tuple[dict[str, 
 def main() -> None:
     """Measure and print, or be one arm."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=3200)
-    parser.add_argument("--busy-trials", type=int, default=40)
+    parser.add_argument("--trials", type=int, default=320)
+    parser.add_argument("--busy-trials", type=int, default=12)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--arm", choices=["assay", *PEERS], help="be one arm; the others are for this")
     parser.add_argument("--workers", type=int, default=16)
