@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from tests.conftest import MakeProject
 from tests.faults.servers import Server, running
 
+from infrastructure.errors import TrackingError
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow import outbox as outboxes
 from infrastructure.tracking.mlflow import queries, runs
@@ -110,6 +111,21 @@ def test_the_rest_is_not_sent_when_the_study_is_lost(study: str) -> None:
     with pytest.raises(SendingStoppedError):
         Sender(lambda: next(answers)).send_together(trial(study, "lost"))
     assert told("lost") == []
+
+
+@pytest.mark.parametrize("error", [IndexError("a fault of the store"), TrackingError("refused")])
+def test_an_error_in_one_of_many_calls_is_told(study: str, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Whatever goes wrong in one of the calls that are made at once: nobody takes the rest for sent."""
+
+    def send(_: Sender, operation: Operation) -> None:
+        if operation.name == "1 fold":
+            raise error
+
+    monkeypatch.setattr(Sender, "send", send)
+    sender = Sender(lambda: False)
+    sender._send_at_once([trial(study, "0"), trial(study, "2")])
+    with pytest.raises(type(error)):
+        sender._send_at_once([trial(study, str(number)) for number in range(3)])
 
 
 def test_one_that_is_refused_does_not_hold_up_the_others(

@@ -7,7 +7,6 @@ in their order, so that no run is done before the runs below it.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -88,24 +87,23 @@ class Sender:
 
     def _send_at_once(self, sequences: Iterable[Sequence[Operation]]) -> None:
         """Send several sequences at the same time, each in its order; raise the first error of one of them."""
-        waiting = deque(sequences)
+        of_all = list(sequences)
+        waiting = iter(of_all)  # of a list, so a thread takes the next one whole
         errors: list[Exception] = []
         client = current_session().client
         patience = client.patience
 
         def work() -> None:
             with client.hurried(patience):
-                while not errors:
+                while not errors and (sequence := next(waiting, None)) is not None:
                     try:
-                        self._send_all(waiting.popleft())
-                    except IndexError:
-                        return
+                        self._send_all(sequence)
                     except Exception as error:  # noqa: BLE001  a thread's boundary: it is raised below
                         errors.append(error)
 
         threads = [
             threading.Thread(target=work, name="outbox-call", daemon=True)
-            for _ in range(min(CALLS_AT_ONCE, len(waiting)))
+            for _ in range(min(CALLS_AT_ONCE, len(of_all)))
         ]
         for thread in threads:
             thread.start()
