@@ -119,6 +119,8 @@ def write_project(root: Path, max_trials: int) -> Path:
                 "depth": {"type": "int", "low": 1, "high": 12},
                 "kind": {"type": "choice", "values": ["a", "b", "c"]},
             },
+            "pruner": {"type": "none"},
+            "fold_pruner": {"type": "none"},
             "cv": {"type": "kfold", "folds": 2},
             "max_trials": max_trials,
         },

@@ -161,19 +161,19 @@ def search(fits: Fits, sampler: str, rule: str, seed: int, trials: int, budget: 
             "seed": seed,
         }
     )
-    study, done = OptunaStudy(config, "0" * 64, FOLDS), Search()
+    study, done = OptunaStudy(config, f"{seed:064}", FOLDS), Search()
     for _ in range(trials):
         asked = study.ask()
         assert asked is not None
         folds: dict[int, FoldRecord] = {}
-        for fold_idx in range(FOLDS):
+        for fold_idx in study.fold_order:
             score, seconds = fits.fit(dict(asked.params), fold_idx)
             done.seconds += seconds
             if done.seconds > budget:
                 return done
             folds[fold_idx] = FoldRecord(metrics={"roc_auc": score})
             hopeless = study.should_stop_trial(asked.number, fold_idx, score)
-            if hopeless and fold_idx + 1 < FOLDS:
+            if hopeless and fold_idx != study.fold_order[-1]:
                 break
         value = study.mean_value(folds)
         is_complete = len(folds) == FOLDS

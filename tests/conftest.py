@@ -108,6 +108,8 @@ def project_maker(folder: Path, empty_store: Path) -> MakeProject:
                 "objective": {"metric": "loss", "direction": "minimize"},
                 "search_space": {"x": {"type": "uniform", "low": 0.0, "high": 1.0}},
                 "sampler": {"type": "random"},
+                "pruner": {"type": "none"},
+                "fold_pruner": {"type": "none"},
                 "cv": {"type": "kfold", "folds": 2},
                 "max_trials": 3,
                 **(hpo or {}),

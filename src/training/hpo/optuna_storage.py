@@ -24,7 +24,7 @@ from infrastructure.naming.keys import trial_key_hash
 from infrastructure.redaction import redacted
 from training.hpo.records import TrialRecord
 from training.hpo.search_space import check_params, is_active, suggested_distributions
-from training.hpo.study import STATES
+from training.hpo.study import STATES, fold_order
 
 STUDY_KEY: Final = "assay:study_key_hash"
 RECORD: Final = "assay:trial_record"
@@ -43,15 +43,15 @@ class StudyLabel:
 def export_study(url: str, label: StudyLabel, config: HpoConfig, records: Sequence[TrialRecord]) -> None:
     """Write a study with all its trials to an Optuna storage such as `sqlite:///study.db`.
 
-    The values of a trial's folds are its intermediate values, and its whole record is a user attribute, so that
-    nothing is lost on the way back. An export that was cut short is made again. Raises ExecutionError if the storage
+    The values of a trial's folds, in the order in which they came, are its intermediate values, and its whole record is
+    a user attribute, so that nothing is lost on the way back. An export that was cut short is made again. Raises ExecutionError if the storage
     can't be used or has another study of this name.
     """
     with _storage_errors(url):
         _delete_torn_export(url, label)
         study = optuna.create_study(storage=url, study_name=label.name, direction=config.objective.direction)
         study.set_user_attr(STUDY_KEY, label.study_key_hash)
-        study.add_trials(_frozen(record, config) for record in records)
+        study.add_trials(_frozen(record, config, label.study_key_hash) for record in records)
         study.set_user_attr(COMPLETE, value=True)
 
 
@@ -62,16 +62,18 @@ def _delete_torn_export(url: str, label: StudyLabel) -> None:
             optuna.delete_study(study_name=label.name, storage=url)
 
 
-def _frozen(record: TrialRecord, config: HpoConfig) -> FrozenTrial:
+def _frozen(record: TrialRecord, config: HpoConfig, study_key_hash: str) -> FrozenTrial:
     distributions = suggested_distributions(config.search_space, record.params)
-    values = {index: fold.metrics.get(config.objective.metric) for index, fold in record.folds.items()}
+    values = [
+        record.folds[index].metrics.get(config.objective.metric) for index in fold_order(study_key_hash, record.folds)
+    ]
     return create_trial(
         state=STATES[record.state],
         value=record.value if record.state == "complete" else None,
         params={name: record.params[name] for name in distributions},
         distributions=distributions,
         user_attrs={RECORD: redacted(record.model_dump_json())},
-        intermediate_values={index: value for index, value in values.items() if value is not None},
+        intermediate_values={step: value for step, value in enumerate(values) if value is not None},
     )
 
 

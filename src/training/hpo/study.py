@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,13 +41,15 @@ optuna.logging.set_verbosity(logging.WARNING)
 class OptunaStudy:
     """Proposes trials and decides what is pruned; it keeps nothing that the records don't have.
 
-    Two kinds of Optuna study stand behind it: one over trials, whose steps are folds, for the sampler and the fold
-    pruner; and one for each fold, whose steps are epochs, for the epoch pruner. A trial has one number in all.
+    Two kinds of Optuna study stand behind it: one over trials, whose steps are folds in the study's order, for the
+    sampler and the fold pruner; and one for each fold, whose steps are epochs, for the epoch pruner. A trial has one
+    number in all.
     """
 
     def __init__(self, config: HpoConfig, study_key_hash: str, fold_count: int) -> None:
         self._config = config
         self._key = study_key_hash
+        self.fold_order = fold_order(study_key_hash, range(fold_count))
         with _without_notices():
             across_folds = fold_pruner(config.fold_pruner)
         # Hyperband's brackets depend on the study's name, so it has to be the same at every start.
@@ -74,7 +77,7 @@ class OptunaStudy:
             assert record.number == self.next_number, f"trial {self.next_number} is missing"
             # A trial that was answered reported nothing when it was told, so it reports nothing here.
             folds = record.folds if record.answered_by is None else {}
-            values = {fold_idx: self._value(fold) for fold_idx, fold in folds.items()}
+            values = {self.fold_order.index(fold_idx): self._value(fold) for fold_idx, fold in folds.items()}
             self._trials.add_trial(self._frozen(record, values, record.sampler_state))
             # On other folds nobody knows what it would have been: it is no peer for a fold's pruner.
             of_fold = record.model_copy(update={"state": "failed"}) if record.imported_from else record
@@ -137,7 +140,7 @@ class OptunaStudy:
 
     def should_stop_trial(self, number: int, fold_idx: int, value: float) -> bool:
         """Take in a fold's final objective, and tell whether the trial is denied its remaining folds."""
-        return self._report(self._trials, number, fold_idx, value)
+        return self._report(self._trials, number, self.fold_order.index(fold_idx), value)
 
     def is_hopeless(self, number: int) -> bool:
         """Tell whether a trial is denied its remaining folds, as things stand."""
@@ -172,6 +175,15 @@ class OptunaStudy:
     def mean_value(self, folds: Mapping[int, FoldRecord]) -> float:
         """Return the mean objective over folds, the value of a trial."""
         return fmean(self._value(folds[index]) for index in sorted(folds))
+
+
+def fold_order(study_key_hash: str, folds: Iterable[int]) -> list[int]:
+    """Return folds in the order in which all trials of a study get them: shuffled, and the same wherever it goes on.
+
+    The first folds decide which trials are pruned, so they are others in each study. Source: Bergman, Purucker and
+    Hutter 2024, "Don't Waste Your Time: Early Stopping Cross-Validation", §4.
+    """
+    return sorted(folds, key=lambda fold_idx: hashlib.sha256(f"{study_key_hash}/{fold_idx}".encode()).digest())
 
 
 @contextmanager

@@ -30,11 +30,11 @@ HPO: dict[str, object] = {
 TRAIN: dict[str, object] = {"trainer": "transformers", "backbone": "bert", "params": {"num_train_epochs": 2}}
 DATA: dict[str, object] = {"task": "classification", "content_hash": "0123456789abcdef"}
 
-GOLDEN_V2 = "6496a91e86fda3e0e90d74ba5d64bd301ccaa46240493105ba289d0d2a293fb3"
-GOLDEN_V1 = "d1a7a976ea3fc66929545aabb579fa406e50e6376d0ee659adbfff14411ae72d"
-GOLDEN_TRIAL = "20b17d5de0635e1e5c3963708668820563e36be7340262c2f763b7fc0225fdfd"
-GOLDEN_FOLD = "0d35b4d95fe5fa045dbeecb4b8c9637d0736d48a902ca8b64dde62f94f010cd5"
-GOLDEN_REFIT = "8a45ff51dde0f92c8551e48caec4c8d581d220c31f2fac8d834d718150f3d5bd"
+GOLDEN_V2 = "c19c6957d7ee97def03399b400deab8df6697d10a197e073d9dfbdb33de0fce4"
+GOLDEN_V1 = "dcb79d069052a9e04ffcd79878bf9d47d488bb0277dd3dc41ad4e4f5198b8d1c"
+GOLDEN_TRIAL = "6d841f03fdd886d8a9188b2ee417bff588dcf0a0694b9ba9e3e5b938ffc1759f"
+GOLDEN_FOLD = "5e783fab972a51b47f5d053098bf9c0ee98d77b31442f3449a69910e94618133"
+GOLDEN_REFIT = "20526b7c0b816b7a5f50933bc293d657078cb7130fe989d98df0bbdd49c17092"
 
 
 def identity(
@@ -82,7 +82,7 @@ def test_how_work_is_done_is_not_identity(change: dict[str, object]) -> None:
         ("hpo", {"seed": 1}),
         ("hpo", {"objective": {"metric": "f1_macro", "direction": "maximize"}}),
         ("hpo", {"sampler": {"type": "random"}}),
-        ("hpo", {"pruner": {"type": "median"}}),
+        ("hpo", {"pruner": {"type": "none"}}),
         ("hpo", {"cv": {"type": "kfold", "folds": 3}}),
         ("hpo", {"search_space": {"learning_rate": {"type": "loguniform", "low": 1e-5, "high": 2e-3}}}),
         ("hpo", {"unknown_field": 1}),
@@ -98,7 +98,7 @@ def test_what_a_score_means_is_identity(section: str, change: dict[str, object])
 
 def test_defaults_are_written_out() -> None:
     """A default that is spelled out is the same study."""
-    assert identity(hpo={"seed": 0, "pruner": {"type": "none"}}) == identity()
+    assert identity(hpo={"seed": 0, "fold_pruner": {"type": "forgiving"}}) == identity()
     assert identity(train={"params": {"num_train_epochs": 2, "weight_decay": 0}}) == identity()
 
 

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from infrastructure.config.schema import HpoConfig
 from training.hpo.records import FoldRecord, TrialRecord, TrialState, best_record
-from training.hpo.study import OptunaStudy
+from training.hpo.study import OptunaStudy, fold_order
 
 SPACE: dict[str, JsonValue] = {
     "x": {"type": "uniform", "low": -1.0, "high": 1.0},
@@ -57,7 +57,7 @@ def hash_free(text: str) -> int:
 def play(study: OptunaStudy, record: TrialRecord) -> TrialRecord:
     """Run a trial's folds, each of three epochs, as the driver would."""
     folds: dict[int, FoldRecord] = {}
-    for fold_idx in range(FOLDS):
+    for fold_idx in study.fold_order:
         final = loss(record.params, fold_idx)
         curve: dict[int, float] = {}
         for step in (1, 2, 3):
@@ -68,7 +68,7 @@ def play(study: OptunaStudy, record: TrialRecord) -> TrialRecord:
             if stop:
                 return study.tell(record.model_copy(update={"state": "pruned", "folds": folds}))
         folds[fold_idx] = folds[fold_idx].model_copy(update={"metrics": {"loss": final}})
-        if study.should_stop_trial(record.number, fold_idx, final) and fold_idx + 1 < FOLDS:
+        if study.should_stop_trial(record.number, fold_idx, final) and fold_idx != study.fold_order[-1]:
             return study.tell(record.model_copy(update={"state": "pruned", "folds": folds}))
     return study.tell(record.model_copy(update={"state": "complete", "value": study.mean_value(folds), "folds": folds}))
 
@@ -135,6 +135,25 @@ def test_rebuilt_fold_pruner_decides_the_same(kind: str) -> None:
     if kind != "wilcoxon":  # two folds are too few for the test to be sure of anything
         assert "pruned" in {record.state for record in uninterrupted}
     assert run(hpo, 20, lambda number: True) == uninterrupted
+
+
+def test_both_pruners_are_on_unless_said_otherwise() -> None:
+    """A study that says nothing of pruning stops folds by their epochs, and trials by their folds."""
+    records = run(config(SPACE, sampler={"type": "random"}), 40, lambda number: False)
+    pruned = [record for record in records if record.state == "pruned"]
+    assert {len(next(reversed(record.folds.values())).curve) for record in pruned} == {3}  # none in its warm-up
+    assert any(fold.metrics for record in pruned for fold in record.folds.values())
+    by_epoch = config(SPACE, sampler={"type": "random"}, fold_pruner={"type": "none"})
+    assert any(record.state == "pruned" for record in run(by_epoch, 40, lambda number: False))
+
+
+def test_folds_come_in_an_order_of_the_studys_own() -> None:
+    """Each study has its folds in another order, all of them, the same at every start and for some of them alone."""
+    orders = [fold_order(key, range(10)) for key in ("one", "two", "three")]
+    assert all(sorted(order) == list(range(10)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+    assert fold_order("one", range(10)) == orders[0]
+    assert fold_order("one", [2, 7, 5]) == [fold for fold in orders[0] if fold in {2, 7, 5}]
 
 
 def test_grid_is_walked_once() -> None:

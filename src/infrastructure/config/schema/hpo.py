@@ -36,7 +36,7 @@ class LearningSampler(ConfigModel):
 class NoPruner(ConfigModel):
     """Every fold runs to its last epoch."""
 
-    type: Literal["none"] = "none"
+    type: Literal["none"]
 
 
 class MedianPruner(ConfigModel):
@@ -105,7 +105,7 @@ class FoldPruner(ConfigModel):
     Stopping Cross-Validation".
     """
 
-    type: Literal["none", "aggressive", "forgiving"] = "none"
+    type: Literal["none", "aggressive", "forgiving"]
 
 
 class WilcoxonFoldPruner(ConfigModel):
@@ -166,8 +166,8 @@ class HpoConfig(ConfigModel):
     objective: Objective
     search_space: Annotated[dict[RecordedName, Parameter], Field(min_length=1), AfterValidator(check_conditions)]
     sampler: Annotated[Sampler | LearningSampler, Field(discriminator="type")] = LearningSampler(type="tpe")
-    pruner: Pruner = NoPruner()
-    fold_pruner: Annotated[FoldPruner | WilcoxonFoldPruner, Field(discriminator="type")] = FoldPruner()
+    pruner: Pruner = MedianPruner(type="median", n_startup_trials=5, n_warmup_steps=2)
+    fold_pruner: Annotated[FoldPruner | WilcoxonFoldPruner, Field(discriminator="type")] = FoldPruner(type="forgiving")
     cv: CrossValidation = Holdout()
     seed: int = Field(default=0, ge=0, lt=2**32)
     max_trials: Annotated[int, NOT_IDENTITY] = Field(default=20, ge=1)

@@ -121,7 +121,7 @@ def test_folds_and_models_differ(make_project: MakeProject) -> None:
     def fields(one: str, two: str) -> list[str]:
         return [str(d) for d in compare(one, two, config_dir).identity]
 
-    folds = queries.find_runs({tags.STAGE: tags.STAGE_FOLD})
+    folds = sorted(queries.find_runs({tags.STAGE: tags.STAGE_FOLD}), key=lambda run: run.tags[tags.FOLD_INDEX])
     assert fields(folds[0].run_id, folds[1].run_id) == ["fold_idx: 0 → 1"]
     assert fields(models[0].run_id, models[1].run_id)[-1] == "protocol.stage: hpo_refit → final_training"
     assert fields(models[1].run_id, models[2].run_id) == ["protocol.params.x: 0.1 → 0.2"]

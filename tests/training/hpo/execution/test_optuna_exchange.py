@@ -18,6 +18,7 @@ from infrastructure.tracking.mlflow.setup import setup_mlflow
 from training.hpo.execution.local.sweep import sweep
 from training.hpo.execution.optuna_exchange import write_optuna_study
 from training.hpo.execution.status import study_status
+from training.hpo.study import fold_order
 
 
 @pytest.fixture
@@ -48,7 +49,8 @@ def test_exported_study_is_optunas(make_project: MakeProject, url: str) -> None:
         assert (trial.number, trial.params) == (record.number, record.params)
         assert trial.state.name == record.state.upper()
         assert trial.value == (record.value if record.state == "complete" else None)
-        assert trial.intermediate_values == {i: fold.metrics["loss"] for i, fold in record.folds.items()}
+        order = fold_order(result.study_key_hash, record.folds)
+        assert trial.intermediate_values == {i: record.folds[fold].metrics["loss"] for i, fold in enumerate(order)}
     assert study.best_trial.number == result.best.number
     with pytest.raises(ExecutionError, match="has the study already"):
         write_optuna_study(url, config_dir)

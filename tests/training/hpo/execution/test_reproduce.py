@@ -55,7 +55,7 @@ def test_trials_and_folds_are_done_again(config_dir: Path) -> None:
     trial, _ = queries.find_runs({tags.STAGE: tags.STAGE_TRIAL})
     found = reproduce(trial.run_id, config_dir)
     assert [(pair.fold_idx, pair.is_identical) for pair in found.metrics] == [(0, True), (1, True)]
-    fold = queries.find_runs({tags.PARENT_RUN: trial.run_id})[1]
+    fold = next(run for run in queries.find_runs({tags.PARENT_RUN: trial.run_id}) if run.tags[tags.FOLD_INDEX] == "1")
     (pair,) = reproduce(fold.name, config_dir).metrics
     assert (pair.fold_idx, pair.recorded, pair.reproduced) == (
         1,

@@ -257,7 +257,7 @@ class StudyDriver:
     def _activate(self, executor: Executor, trial: TrialRun) -> None:
         """Set a trial to work on the folds that it lacks; one that was cut short is first judged by those it has."""
         done = {index: fold for index, fold in trial.record.folds.items() if fold.metrics}
-        waiting = deque(index for index in range(self._fold_count) if index not in done)
+        waiting = deque(index for index in self._optuna.fold_order if index not in done)
         active = _ActiveTrial(trial, waiting, folds=dict(done))
         self._active[active.number] = active
         if done:
