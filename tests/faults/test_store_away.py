@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,7 @@ from training.hpo.execution.project import open_project
 from training.hpo.execution.results import StudyResult
 from training.hpo.execution.sync import sync
 from training.hpo.records import TrialRecord
+from training.hpo.study import OptunaStudy
 from training.hpo.tracking.study_runs import StudyRuns
 
 
@@ -328,7 +330,7 @@ def test_runs_of_a_study_that_was_lost_are_left_alone(make_project: MakeProject)
 
 
 def test_what_a_run_came_to_is_durable(make_project: MakeProject, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When a call returns, what it said is in the journal; with the end of a run all before it is synced, once."""
+    """When a call returns, what it said is in the journal; what has ended is synced when asked for, at once for all."""
     config_dir = make_project(hpo={"max_trials": 1})
     result = sweep(config_dir)
     synced: list[int] = []
@@ -344,6 +346,33 @@ def test_what_a_run_came_to_is_durable(make_project: MakeProject, monkeypatch: p
     for count in (1, 2, 3):
         run = outbox.create("run", {}, result.run_id)
         outbox.write(run, RunContent(tags={"a": "b"}))
+        outbox.sync()
+        assert (outbox.waiting, len(synced)) == (4 * count - 2, count - 1)
         outbox.end(run, RunContent(), "FINISHED", done=True)
-        assert (outbox.waiting, len(synced)) == (3 * count, count)
+        outbox.end(result.run_id, RunContent(), "FINISHED", done=False)
+        outbox.sync()
+        assert (outbox.waiting, len(synced)) == (4 * count, count)
+
+
+def test_no_trial_is_proposed_before_the_last_one_is_on_disk(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever has ended is synced before the next trial is asked for."""
+    done: list[str] = []
+    end, sync_journal, ask = Outbox.end, Outbox.sync, OptunaStudy.ask
+
+    def noted(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*arguments: Any, **named: Any) -> Any:
+            done.append(kind)
+            return call(*arguments, **named)
+
+        return wrapper
+
+    monkeypatch.setattr(Outbox, "end", noted("end", end))
+    monkeypatch.setattr(Outbox, "sync", noted("sync", sync_journal))
+    monkeypatch.setattr(OptunaStudy, "ask", noted("ask", ask))
+    sweep(make_project(hpo={"max_trials": 3}))
+    assert done.count("ask") == 3
+    begun = [index for index, kind in enumerate(done) if kind == "ask"]
+    assert [done[index - 1] for index in begun[1:]] == ["sync", "sync"]
     assert isinstance(current_session().client, StoreClient)

@@ -17,9 +17,12 @@ import pandas as pd
 import pytest
 
 from infrastructure.config.schema import DataConfig
+from infrastructure.naming import tags
+from infrastructure.tracking.mlflow import queries
 from infrastructure.tracking.mlflow.session import current_session
 from training.data.datasets import load_dataset
 from training.hpo.execution.local.refit import refit
+from training.hpo.execution.local.reproduce import reproduce
 from training.hpo.execution.local.sweep import sweep
 from training.metrics import compute
 from training.resume_data import write_resume_data
@@ -74,6 +77,16 @@ def test_from_sweep_to_served_answer(project: Path, tmp_path: Path) -> None:
     text = next(text for text, row in zip(test["text"], found, strict=True) if row)
     served = ask_served_model(text, tmp_path)
     assert served == model.predict(pd.DataFrame({"text": [text]}))["entities"][0]
+
+
+def test_fold_in_a_used_process_is_the_same(project: Path) -> None:
+    """The second fold, in the process that trained the first, comes out as in a process of its own."""
+    changes = ["hpo.cv={type: kfold, folds: 2}", "train.params.num_train_epochs=2"]
+    study = sweep(project, changes)
+    (trial,) = queries.find_runs({tags.STAGE: tags.STAGE_TRIAL})
+    found = reproduce(trial.run_id, project)
+    assert len(found.metrics) == len(study.best.folds) * len(study.best.folds[0].metrics) == 2
+    assert all(pair.is_identical for pair in found.metrics)
 
 
 def ask_served_model(text: str, cwd: Path) -> object:

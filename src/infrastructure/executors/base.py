@@ -121,6 +121,10 @@ class Executor(ABC):
         """End a task at once; `wait` returns it as stopped, unless it had ended before."""
 
     @abstractmethod
+    def renew(self) -> None:
+        """Begin further tasks with nothing that earlier ones have imported, where processes are the executor's own."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let everything that still runs save what it has, and end it, within `GRACE` seconds."""
 

@@ -58,6 +58,9 @@ class InlineExecutor(Executor):
             self._waiting.remove(task)
             self._cancelled.append(TaskOutcome(task_id, "stopped"))
 
+    def renew(self) -> None:
+        """Do nothing: this process is its caller's."""
+
     def close(self) -> None:
         """Drop what hasn't begun."""
         self._waiting.clear()

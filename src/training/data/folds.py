@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,9 @@ class Fold:
     train: tuple[int, ...]
     validation: tuple[int, ...]
     uses_validation_split: bool = False
+
+
+FOLDS: Final[TypeAdapter[tuple[Fold, ...]]] = TypeAdapter(tuple[Fold, ...])
 
 
 def make_folds(cv: CrossValidation, dataset: Dataset, data: DataConfig, root_dir: Path) -> tuple[Fold, ...]:
@@ -99,7 +103,7 @@ def read_folds(path: Path) -> tuple[Fold, ...]:
     Raises DataError if the file isn't a list of `{"train": [rows], "validation": [rows]}`.
     """
     try:
-        folds = TypeAdapter(tuple[Fold, ...]).validate_json(path.read_bytes())
+        folds = FOLDS.validate_json(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path}: the folds can't be read ({error.strerror})") from error
     except ValidationError as error:

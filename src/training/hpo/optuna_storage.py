@@ -44,8 +44,8 @@ def export_study(url: str, label: StudyLabel, config: HpoConfig, records: Sequen
     """Write a study with all its trials to an Optuna storage such as `sqlite:///study.db`.
 
     The values of a trial's folds, in the order in which they came, are its intermediate values, and its whole record is
-    a user attribute, so that nothing is lost on the way back. An export that was cut short is made again. Raises ExecutionError if the storage
-    can't be used or has another study of this name.
+    a user attribute, so that nothing is lost on the way back. An export that was cut short is made again. Raises
+    ExecutionError if the storage can't be used or has another study of this name.
     """
     with _storage_errors(url):
         _delete_torn_export(url, label)

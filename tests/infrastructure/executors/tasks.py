@@ -71,6 +71,13 @@ def fork(pid_file: str) -> None:
     Path(f"{pid_file}.new").rename(pid_file)
 
 
+def make_disorder(_: str) -> None:
+    """Change what belongs to the whole process."""
+    os.chdir("/")
+    sys.path.insert(0, "/nowhere")
+    os.environ["COLOUR"] = "red"
+
+
 ACTIONS: Final[Mapping[str, Callable[[str], object]]] = {
     "print": lambda text: print(text, flush=True),
     "sleep": lambda text: time.sleep(float(text)),
@@ -83,5 +90,8 @@ ACTIONS: Final[Mapping[str, Callable[[str], object]]] = {
     "hog": lambda _: bytearray(1 << 50),
     "cgroup": fill_memory_of,
     "modules": lambda names: print([name for name in names.split() if name in sys.modules], flush=True),
+    "pid": lambda file: Path(file).write_text(str(os.getpid())),
+    "disorder": make_disorder,
+    "order": lambda file: Path(file).write_text(f"{Path.cwd()} {'/nowhere' in sys.path} {os.environ['COLOUR']}"),
     "file": lambda text: Path(text).write_text(os.environ.get("COLOUR", "none")),
 }

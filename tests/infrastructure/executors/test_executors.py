@@ -203,6 +203,49 @@ class TestLocalExecutor(ExecutorContract):
             assert drain(executor)["a"].state == "done"
             assert time.monotonic() - begun < 30
 
+    @pytest.mark.parametrize(
+        ("first", "takes_another"),
+        [({}, True), ({"steps": 2}, True), ({"thread": 60}, False), ({"fork": "child"}, False), ({"raise": ""}, False)],
+    )
+    def test_process_that_takes_another_task(
+        self, tmp_path: Path, first: dict[str, object], takes_another: bool
+    ) -> None:
+        """A process takes another task after one that returned or was stopped, unless that left something behind."""
+        if "fork" in first:
+            first = {"fork": str(tmp_path / "child")}
+        with self.make(lambda task_id, step, metrics: step == 2) as executor:
+            for task_id, payload in (("a", first), ("b", {})):
+                executor.submit(self.task(tmp_path, task_id, pid=str(tmp_path / task_id), **payload))
+                drain(executor)
+        pids = [(tmp_path / task_id).read_text() for task_id in ("a", "b")]
+        assert (pids[0] == pids[1]) is takes_another
+        assert not Path("/proc", pids[1]).exists()
+        if "fork" in first:
+            os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
+
+    def test_task_finds_its_process_in_order(self, tmp_path: Path) -> None:
+        """What an earlier task did to folder, import path and environment is undone; its log isn't written to."""
+        with self.make(never) as executor:
+            executor.submit(self.task(tmp_path, "a", order=str(tmp_path / "before"), print="a", disorder=""))
+            drain(executor)
+            executor.submit(self.task(tmp_path, "b", order=str(tmp_path / "after"), print="b"))
+            drain(executor)
+        before, after = ((tmp_path / name).read_text() for name in ("before", "after"))
+        assert before == after
+        assert [(tmp_path / f"{name}.log").read_text() for name in ("a", "b")] == ["a\n", "b\n"]
+
+    def test_idle_process_that_is_killed(self, tmp_path: Path) -> None:
+        """A task isn't lost to a process that died while it had nothing to do."""
+        with self.make(never) as executor:
+            executor.submit(self.task(tmp_path, "a", pid=str(tmp_path / "pid")))
+            drain(executor)
+            process = Path("/proc", (tmp_path / "pid").read_text())
+            os.kill(int(process.name), signal.SIGKILL)
+            while process.exists() and "Z (zombie)" not in (process / "status").read_text():
+                time.sleep(0.05)
+            executor.submit(self.task(tmp_path, "b"))
+            assert drain(executor)["b"].state == "done"
+
     def test_system_without_memory_is_told_as_such(self, tmp_path: Path, small_cgroup: Path) -> None:
         """A process that Linux killed because memory was short is told as that, not as a SIGKILL from nowhere."""
         with self.make(never) as executor:
@@ -244,7 +287,7 @@ class TestLocalExecutor(ExecutorContract):
                 from infrastructure.executors.local import LocalExecutor
                 with LocalExecutor(1, lambda *_: False, lambda *_: None, dict(os.environ)) as executor:
                     executor.submit(Task("a", "{WORK}", {payload!r}, Path("{tmp_path}/log")))
-                    print(*(worker.process.pid for worker in executor._workers.values()), flush=True)
+                    print(*(running.worker.process.pid for running in executor._running.values()), flush=True)
                     executor.wait()
                 """
             )

@@ -44,7 +44,7 @@ ATTEMPT: Final = 5.0
 """For how many seconds the thread tries an operation before it looks whether anybody still waits for it."""
 QUIET: Final = 0.01
 """Seconds without a new operation after which the thread sends: until then the driver has the interpreter to itself."""
-LATEST: Final = 1.0
+LATEST: Final = 5.0
 """Seconds after which the thread sends some, however busy the driver is."""
 TOGETHER: Final = 64
 """How many operations are sent together at most: a local store is locked meanwhile, for about a quarter of a second."""
@@ -63,7 +63,8 @@ _senders: dict[Path, threading.Thread] = {}
 class Outbox:
     """The operations of one study's run and the runs below it that the store hasn't got yet.
 
-    One thread puts operations in; what is put is on disk when the call returns. Another, of the outbox's own, sends
+    One thread puts operations in; what is put outlives the process when the call returns, and a power cut after `sync`.
+    Another, of the outbox's own, sends
     them. Only whoever holds the study's lease may have one.
     """
 
@@ -78,6 +79,7 @@ class Outbox:
         self._closing = False
         self._is_awaited = False
         self._is_idle = False
+        self._has_unsynced_end = False
         self._last_put = 0.0
         self._changed = threading.Condition()
         folder.mkdir(parents=True, exist_ok=True)
@@ -183,19 +185,33 @@ class Outbox:
         try:
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if kind == "end":  # the rest can be done again, and is the same then
-                os.fsync(self._file.fileno())
         except OSError as error:
             with suppress(OSError):
                 self._file.truncate(self._size)
-            raise OutputError(
-                f"{self._journal} can't be written: {error.strerror}; make room, and give the same command again"
-            ) from error
+            raise self._unwritable(error) from error
+        self._has_unsynced_end |= kind == "end"
         with self._changed:
             self._size = self._length  # with what a signal kept an earlier call from counting
             self._last_put = time.monotonic()
             if self._is_idle:
                 self._changed.notify_all()
+
+    def sync(self) -> None:
+        """Return when the runs that have ended are on disk as such, for good.
+
+        What else was written can be done again, and is the same then.
+        """
+        if self._has_unsynced_end:
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                raise self._unwritable(error) from error
+            self._has_unsynced_end = False
+
+    def _unwritable(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"{self._journal} can't be written: {error.strerror}; make room, and give the same command again"
+        )
 
     def drain(self, limit: float) -> None:
         """Wait until everything is sent; raise StoreUnreachableError if nothing could be for `limit` seconds."""

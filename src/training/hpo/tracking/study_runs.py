@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -10,7 +12,7 @@ from math import isfinite
 from pathlib import Path
 from statistics import fmean, pstdev
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from infrastructure.errors import OutputError, StudyHeldError, TrackingError
 from infrastructure.naming import tags
@@ -47,6 +49,9 @@ __all__ = [
     "whole_trials",
 ]
 
+LOOK_AGAIN: Final = 1.0
+"""Seconds after which a trial that begins is preceded by a look at the code: git alone takes milliseconds."""
+
 
 @dataclass
 class TrialRun:
@@ -76,6 +81,7 @@ class StudyRuns:
         self._claim = claim
         self._kept_texts: set[str] = set()
         self._environment: dict[str, str] = {}
+        self._looked = -math.inf
         self.changed_environment: tuple[Difference, ...] = ()
         self._own_config: dict[str, str] = {}
 
@@ -112,10 +118,10 @@ class StudyRuns:
                     runs.delete_run(run_id)
                 raise
         study = cls(context, run_id, outbox, claim, is_new=found is None)
-        environment = environment_tags(context.root_dir, study._keep_text)
+        study.sees_another_environment()
         if tags.EXEC_FINGERPRINT not in run.data.tags:  # a driver may have died before it came to this
             outbox.keep_text(run_id, data_files(context), DATA_FILES)
-            outbox.write(run_id, RunContent(tags=environment))  # last, since it says that the rest is there
+            outbox.write(run_id, RunContent(tags=study._environment))  # last, since it says that the rest is there
         if found is not None:  # what it was begun with stays; the trials from here on say what is another now
             study._take_up(dict(run.data.tags))
         if context.variant > 1:  # what an earlier variant left behind when its driver was killed
@@ -171,9 +177,21 @@ class StudyRuns:
         unknown = (tags.DATA_FINGERPRINT, tags.EVAL_FINGERPRINT) if record.imported_from else ()
         return self._begin(record, {}, unknown)
 
+    def sees_another_environment(self) -> bool:
+        """Look, if the last time is a second ago, at what trials are executed with; tell whether it has changed."""
+        if time.monotonic() - self._looked < LOOK_AGAIN:
+            return False
+        before = self._environment
+        self._environment = environment_tags(self.context.root_dir, self._keep_text)
+        self._looked = time.monotonic()
+        return self._environment != before
+
+    def sync(self) -> None:
+        """See that how runs ended is on disk, whatever becomes of the machine."""
+        self._outbox.sync()
+
     def begin_trial(self, record: TrialRecord) -> TrialRun:
         """Create a trial's run, with everything that its resumption needs."""
-        self._environment = environment_tags(self.context.root_dir, self._keep_text)
         return self._begin(record, {**self._environment, **self._own_config})
 
     def _begin(self, record: TrialRecord, own: Mapping[str, str], without: Collection[str] = ()) -> TrialRun:
@@ -236,7 +254,6 @@ class StudyRuns:
 
     def resume_trial(self, trial: TrialRun) -> None:
         """Take up the run of a trial that was cut short."""
-        self._environment = environment_tags(self.context.root_dir, self._keep_text)
         self._outbox.reopen(trial.run_id, {**self._environment, **self._own_config})
         self._outbox.write(trial.run_id, RunContent(params=params_as_text(trial.record.params)))
 

@@ -149,6 +149,7 @@ class StudyDriver:
                 return
             for outcome in executor.wait():
                 self._handle(executor, outcome)
+            self._runs.sync()
 
     def run_one(self, executor: Executor, params: Mapping[str, JsonValue]) -> TrialRecord:
         """Run all folds of one trial with these hyperparameters, unpruned, unless the study has it already.
@@ -204,6 +205,7 @@ class StudyDriver:
                 self._submit(executor, active, active.waiting.popleft())
             elif self._interrupted:
                 trial = self._interrupted.popleft()
+                self._see_environment(executor)
                 self._runs.resume_trial(trial)
                 self._take_up(executor, trial)
             elif (twin := next((trial for trial in self._twins if not self._is_at_work(trial)), None)) is not None:
@@ -220,10 +222,16 @@ class StudyDriver:
 
     def _start(self, executor: Executor, record: TrialRecord) -> None:
         """Begin a proposed trial."""
+        self._see_environment(executor)
         trial = self._runs.begin_trial(record)
         self.records[record.number] = record
         self._progress.trial_started(record)
         self._take_up(executor, trial)
+
+    def _see_environment(self, executor: Executor) -> None:
+        """Let what begins now be executed with the code that is there now, which is what its run says."""
+        if self._runs.sees_another_environment():
+            executor.renew()
 
     def _take_up(self, executor: Executor, trial: TrialRun) -> None:
         """Answer a trial from the record of a finished one with the same key, or set it to work.
