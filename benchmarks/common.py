@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from typing import Final
 
 RESULTS: Final = Path(__file__).parent / "results"
 CPU_INFO: Final = Path("/proc/cpuinfo")
-PACKAGES: Final = ("blake3", "mlflow", "optuna", "scikit-learn", "torch", "transformers")
+PACKAGES: Final = ("blake3", "mlflow", "optuna", "optuna-integration", "scikit-learn", "torch", "transformers")
 
 
 @dataclass
@@ -84,8 +85,13 @@ def cpu_model() -> str:
     return next(names, platform.processor() or platform.machine())
 
 
-def write_results(name: str, tables: Mapping[str, Sequence[Timing]], goals: Sequence[Goal]) -> None:
-    """Print which goals are met, and keep all figures of a benchmark, with machine, versions and date, as JSON."""
+def write_results(
+    name: str, tables: Mapping[str, Sequence[Timing]], goals: Sequence[Goal], peers: Mapping[str, str] = {}
+) -> None:
+    """Print which goals are met, and keep all figures of a benchmark, with machine, versions and date, as JSON.
+
+    `peers` are the versions of what was measured beside and isn't installed here.
+    """
     for goal in goals:
         limit = f"at most {goal.at_most:g}" if goal.at_most is not None else f"at least {goal.at_least:g}"
         print(f"  {'met' if goal.is_met else 'MISSED'}: {goal.name}: {goal.figure:.3f} ({limit})")
@@ -94,11 +100,16 @@ def write_results(name: str, tables: Mapping[str, Sequence[Timing]], goals: Sequ
         "name": name,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": f"{os.cpu_count()} cores, {cpu_model()}, {platform.platform()}, Python {platform.python_version()}",
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": {**{package: version(package) for package in PACKAGES}, **peers},
         "tables": {title: {timing.name: timing.seconds for timing in timings} for title, timings in tables.items()},
         "goals": [{**vars(goal), "is_met": goal.is_met} for goal in goals],
     }
     (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def dvc_version(dvc: Path) -> str:
+    """Return the version of DVC, which has an environment of its own."""
+    return subprocess.run([dvc, "--version"], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def write_project(root: Path, max_trials: int) -> Path:

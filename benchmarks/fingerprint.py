@@ -13,7 +13,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from common import Goal, Timing, show, timed, write_results
+from common import Goal, Timing, dvc_version, show, timed, write_results
 from infrastructure.naming.fingerprints import fingerprint
 
 SMALL_FILES, SMALL_SIZE = 20_000, 2_000
@@ -102,7 +102,7 @@ def main() -> None:
         ),
         Goal("second look: times faster than `dvc status`", second[2].typical / second[1].typical, at_least=5),
     ]
-    write_results("fingerprint", tables, goals)
+    write_results("fingerprint", tables, goals, {"dvc": dvc_version(given.dvc)})
 
 
 class Dvc:

@@ -82,18 +82,24 @@ def above_median(loaded: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.
     return rows, (target > np.median(target)).astype(int)
 
 
+def first(count: int, loaded: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return so many rows of a data set."""
+    rows, target = loaded
+    return rows[:count], target[:count]
+
+
 def load(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows and classes of a data set."""
     loaders: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {
         "iris": lambda: datasets.load_iris(return_X_y=True),
         "wine": lambda: datasets.load_wine(return_X_y=True),
         "breast cancer": lambda: datasets.load_breast_cancer(return_X_y=True),
-        "digits": lambda: datasets.load_digits(return_X_y=True),
+        "digits": lambda: first(600, datasets.load_digits(return_X_y=True)),
         "diabetes": lambda: above_median(datasets.load_diabetes(return_X_y=True)),
         "moons": lambda: datasets.make_moons(500, noise=0.4, random_state=1),
         "circles": lambda: datasets.make_circles(500, noise=0.2, factor=0.6, random_state=1),
         "quantiles": lambda: datasets.make_gaussian_quantiles(n_samples=500, n_features=6, n_classes=3, random_state=1),
-        "hastie": lambda: datasets.make_hastie_10_2(1000, random_state=1),
+        "hastie": lambda: datasets.make_hastie_10_2(500, random_state=1),
         "friedman": lambda: above_median(datasets.make_friedman1(500, noise=2, random_state=1)),
         "few informative": lambda: made(1, n_features=30, n_informative=4, flip_y=0.1),
         "three classes": lambda: made(2, n_features=15, n_informative=6, n_classes=3, flip_y=0.05),
@@ -254,7 +260,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--data-sets", nargs="*", default=DATA_SETS)
     parser.add_argument("--models", nargs="*", default=list(SPACES))
     given = parser.parse_args()

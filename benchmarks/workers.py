@@ -1,10 +1,12 @@
 """How many short trials a study gets done with many workers, and what a second worker is worth to a long one.
 
-The trials sleep for 50 ms, so the ideal rate is the workers divided by that. Beside Assay's whole sweep, which also
-writes every trial to MLflow, stand Optuna's journal file and its SQLite storage, with as many processes that call
-`study.optimize`. All propose from a random sampler, each arm in a process of its own, in turns. In all arms the clock
-starts when what is needed is imported and the store created, and stops when every trial is stored; Assay's includes
-what waits to be sent. The overhead of a trial is the time from its proposal until it is told, without its sleep.
+The trials sleep for 50 ms, so the ideal rate is the workers divided by that. Beside Assay's whole sweep stand Optuna's
+journal file and its SQLite storage, with as many processes that call `study.optimize`. All propose from a random
+sampler, each arm in a process of its own, in turns. In all arms the clock starts when what is needed is imported and
+the store created, processes are started on the clock, and it stops when every trial is on disk. Assay writes every
+trial and its fold to MLflow too; the clock that stops when they are all there is shown beside. The overhead of a trial
+is the time from its proposal until it is told, without its sleep; the first trial of each worker, which waits for its
+process, is left out of it in all arms.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from training.hpo.execution.local.sweep import sweep
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import open_project
 from training.hpo.records import TrialRecord
+from training.hpo.tracking.study_runs import stored_trials
 
 SLEEP, BUSY = 0.05, 0.5
 WORK: Final = {
@@ -46,6 +49,7 @@ class Measured:
     """What came of an arm: its seconds, the trials that completed and those that didn't, and each trial's overhead."""
 
     seconds: float
+    drained: float
     completed: int
     errors: int
     overheads: list[float]
@@ -61,7 +65,8 @@ class Clock(Progress):
     """Notes how long each trial took, from its proposal until it was told."""
 
     started: dict[int, float] = field(default_factory=dict)
-    took: list[float] = field(default_factory=list)
+    took: dict[int, float] = field(default_factory=dict)
+    last: float = 0.0
 
     def trial_started(self, record: TrialRecord) -> None:
         """Note the start."""
@@ -69,7 +74,8 @@ class Clock(Progress):
 
     def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:  # noqa: ARG002  as it is told
         """Note the end."""
-        self.took.append(time.perf_counter() - self.started[record.number])
+        self.last = time.perf_counter()
+        self.took[record.number] = self.last - self.started[record.number]
 
 
 def assay(folder: Path, trials: int, workers: int, work: str) -> Measured:
@@ -80,13 +86,16 @@ def assay(folder: Path, trials: int, workers: int, work: str) -> Measured:
     (config_dir / "hpo.yaml").write_text(json.dumps(hpo))
     function = f"import time\n\n\ndef train(params):\n    {WORK[work]}\n    return {{'loss': params['x']}}\n"
     (folder / "project" / "objective.py").write_text(function)
-    open_project(config_dir)  # creates the store
+    project = open_project(config_dir)  # creates the store
     clock = Clock()
     started = time.perf_counter()
     result = sweep(config_dir, progress=clock)
-    seconds = time.perf_counter() - started
+    drained = time.perf_counter() - started
     completed = sum(record.state == "complete" for record in result.trials)
-    return Measured(seconds, completed, trials - completed, [took - SLEEP for took in clock.took])
+    stored = stored_trials(result.run_id, project.context.study_key_hash)
+    assert len(stored) == trials, f"MLflow has {len(stored)} of {trials} trials"
+    overheads = [took - SLEEP for number, took in clock.took.items() if number >= workers]
+    return Measured(clock.last - started, drained, completed, trials - completed, overheads)
 
 
 def storage_of(arm: str, folder: Path) -> optuna.storages.BaseStorage:
@@ -126,9 +135,10 @@ def peer(arm: str, folder: Path, trials: int, workers: int) -> Measured:
     for process in processes:
         process.join()
     seconds = time.perf_counter() - started
-    took = [trial.duration.total_seconds() for trial in study.get_trials(deepcopy=False) if trial.duration]
-    completed = sum(trial.state.name == "COMPLETE" for trial in study.get_trials(deepcopy=False))
-    return Measured(seconds, completed, trials - completed, [one - SLEEP for one in took])
+    found = study.get_trials(deepcopy=False)
+    completed = sum(trial.state.name == "COMPLETE" for trial in found)
+    took = [trial.duration.total_seconds() for trial in found if trial.duration and trial.number >= workers]
+    return Measured(seconds, seconds, completed, trials - completed, [one - SLEEP for one in took])
 
 
 def run(arm: str, trials: int, workers: int, work: str = "sleep") -> Measured:
@@ -179,6 +189,10 @@ def measure(trials: int, repetitions: int, busy_trials: int) -> tuple[dict[str, 
             Timing("ideal, computed", [trials / ideal[32]]),
             *timings({"assay": "Assay"}, {"assay": thirty_two}),
         ],
+        f"{trials} trials of 50 ms, all in MLflow too": [
+            Timing("Assay, 16 workers", [m.drained for m in sixteen["assay"]]),
+            Timing("Assay, 32 workers", [m.drained for m in thirty_two]),
+        ],
         "99th percentile of a trial's overhead, 16 workers": [
             Timing(name, [p99(m.overheads) for m in sixteen[arm]]) for arm, name in names.items()
         ],
@@ -194,6 +208,11 @@ def measure(trials: int, repetitions: int, busy_trials: int) -> tuple[dict[str, 
         Goal("rate with 16 workers, × ideal", typical_rate(sixteen["assay"]) / ideal[16], at_least=0.85),
         Goal("rate with 32 workers, × ideal", typical_rate(thirty_two) / ideal[32], at_least=0.8),
         Goal("rate with 16 workers, × the better storage", typical_rate(sixteen["assay"]) / best_peer, at_least=3),
+        Goal(
+            "99th percentile of a trial's overhead with 32 workers, in seconds",
+            sorted(p99(m.overheads) for m in thirty_two)[repetitions // 2],
+            at_most=0.2,
+        ),
         Goal("errors of Assay's", errors, at_most=0),
         Goal("speed-up by a second worker", speed_up, at_least=1.8),
     ]
@@ -203,8 +222,8 @@ def measure(trials: int, repetitions: int, busy_trials: int) -> tuple[dict[str, 
 def main() -> None:
     """Measure and print, or be one arm."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=320)
-    parser.add_argument("--busy-trials", type=int, default=12)
+    parser.add_argument("--trials", type=int, default=960)
+    parser.add_argument("--busy-trials", type=int, default=24)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--arm", choices=["assay", *PEERS], help="be one arm; the others are for this")
     parser.add_argument("--workers", type=int, default=16)

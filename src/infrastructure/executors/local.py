@@ -73,8 +73,7 @@ class LocalExecutor(Executor):
         self._running: dict[str, _Running] = {}
         self._idle: list[_Worker] = []
         self._context = multiprocessing.get_context("forkserver")
-        self._parent = _parents.setdefault(tuple(preload), forkserver.ForkServer())
-        self._parent.set_forkserver_preload(list(preload))
+        self._parent = warm_parent(preload)
 
     def _start(self, task: Task) -> None:
         oom_kills = _oom_kills()
@@ -214,6 +213,15 @@ def _cause(exit_code: int | None, *, was_oom_killed: bool) -> str:
             return "the system was out of memory and killed the process; let it need less, or run fewer at a time"
         return f"the process was ended by {signal.Signals(-exit_code).name}"
     return f"the process ended with code {exit_code} without a word"
+
+
+def warm_parent(preload: Sequence[str]) -> forkserver.ForkServer:
+    """Return the parent that has imported these modules; if it isn't there yet, it begins now and imports them."""
+    parent = _parents.setdefault(tuple(preload), forkserver.ForkServer())
+    parent.set_forkserver_preload(list(preload))
+    with _main_module_hidden():
+        parent.ensure_running()
+    return parent
 
 
 @contextmanager

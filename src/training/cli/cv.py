@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from training.cli.options import project_options, step, with_shortcuts, workers_option
+from training.cli.options import project_options, run_training_step, with_shortcuts, workers_option
 
 
 @click.command()
@@ -16,4 +16,4 @@ from training.cli.options import project_options, step, with_shortcuts, workers_
 def command(config_dir: Path | None, overrides: tuple[str, ...], workers: int | None, params: tuple[str, ...]) -> None:
     """Cross-validate one configuration as a trial of the study."""
     chosen = with_shortcuts(overrides, hpo__workers=workers)
-    step("training.cli.work:run_cv")(config_dir=config_dir, overrides=chosen, params=params)
+    run_training_step("training.cli.work:run_cv", config_dir, chosen, params=params)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
@@ -54,6 +54,12 @@ def with_shortcuts(overrides: tuple[str, ...], **shortcuts: object) -> list[str]
     """Return the overrides with `section__key=value` shortcuts added for those that were given."""
     given = [f"{name.replace('__', '.')}={value}" for name, value in shortcuts.items() if value is not None]
     return [*overrides, *given]
+
+
+def run_training_step(path: str, config_dir: Path | None, overrides: Sequence[str], **options: object) -> None:
+    """Do what `module:function` does, whose trainer is imported beside it, in the process that trainings come from."""
+    step("training.cli.ahead:import_trainer")(config_dir, overrides)
+    step(path)(config_dir=config_dir, overrides=overrides, **options)
 
 
 def step(path: str) -> Step:

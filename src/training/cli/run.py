@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from training.cli.options import force_option, project_options, step, with_shortcuts, workers_option
+from training.cli.options import force_option, project_options, run_training_step, with_shortcuts, workers_option
 
 
 @click.command()
@@ -22,4 +22,4 @@ def command(
     What the tracking store has already is not done again.
     """
     chosen = with_shortcuts(overrides, hpo__workers=workers, hpo__max_trials=max_trials)
-    step("training.cli.work:run_all")(config_dir=config_dir, overrides=chosen, force=force)
+    run_training_step("training.cli.work:run_all", config_dir, chosen, force=force)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from training.cli.options import force_option, project_options, step, with_shortcuts, workers_option
+from training.cli.options import force_option, project_options, run_training_step, with_shortcuts, workers_option
 
 
 @click.command()
@@ -28,4 +28,4 @@ def command(
 ) -> None:
     """Run the study's trials, each cross-validated, going on where the tracking store ends."""
     chosen = with_shortcuts(overrides, hpo__workers=workers, hpo__max_trials=max_trials, hpo__timeout=timeout)
-    step("training.cli.work:run_sweep")(config_dir=config_dir, overrides=chosen, force=force, import_from=import_from)
+    run_training_step("training.cli.work:run_sweep", config_dir, chosen, force=force, import_from=import_from)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from training.cli.options import force_option, project_options, step
+from training.cli.options import force_option, project_options, run_training_step
 
 
 @click.command()
@@ -15,4 +15,4 @@ from training.cli.options import force_option, project_options, step
 @force_option
 def command(config_dir: Path | None, overrides: tuple[str, ...], trial: int | None, *, force: bool) -> None:
     """Train the final model: the best hyperparameters, on training and validation data."""
-    step("training.cli.work:run_train")(config_dir=config_dir, overrides=overrides, trial=trial, force=force)
+    run_training_step("training.cli.work:run_train", config_dir, overrides, trial=trial, force=force)

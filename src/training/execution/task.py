@@ -25,6 +25,7 @@ from infrastructure.storage.files import write_bytes_atomic
 from training.data.datasets import Dataset, load_dataset
 from training.data.folds import fold_frames, read_folds
 from training.execution.checkpoints import TaskCheckpoints
+from training.execution.preload import RUN_FUNCTION
 from training.execution.result import TrainingResult
 from training.trainers.backbones import resolve_backbone
 from training.trainers.base import FitRequest
@@ -34,7 +35,6 @@ from training.trainers.registry import load_trainer
 TEXT_TASKS: Final = ("token_classification", "text_classification")
 METRIC_NAME: Final = re.compile(r"(?!/)[\w\-. :/]{1,200}", re.ASCII)
 EXAMPLE_ROWS: Final = 3
-RUN_FUNCTION: Final = "training.execution.task:run_training_task"
 
 
 class TrainingTask(BaseModel):

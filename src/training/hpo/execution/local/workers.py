@@ -8,10 +8,10 @@ from infrastructure.errors import OutputError
 from infrastructure.executors.base import Executor, OnReport, OnRetry
 from infrastructure.executors.local import LocalExecutor
 from training.execution.mlflow_setup import worker_environment
+from training.execution.preload import preloaded_modules
 from training.execution.result import TrainingResult, read_result
-from training.execution.task import RUN_FUNCTION, TrainingTask
+from training.execution.task import TrainingTask
 from training.hpo.execution.progress import Progress
-from training.trainers.registry import trainer_module
 
 
 def make_executor(
@@ -22,8 +22,8 @@ def make_executor(
     environment: Mapping[str, str] | None = None,
 ) -> Executor:
     """Return an executor for folds and trainings, `workers` at a time; by default they know the tracking store."""
-    preload = (RUN_FUNCTION.partition(":")[0], trainer_module(trainer))
-    return LocalExecutor(workers, on_report, on_retry, environment or worker_environment(), preload)
+    modules = preloaded_modules(trainer)
+    return LocalExecutor(workers, on_report, on_retry, environment or worker_environment(), modules)
 
 
 def train_alone(
