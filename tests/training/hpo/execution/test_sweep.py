@@ -23,7 +23,10 @@ from infrastructure.tracking.mlflow.session import current_session, set_session
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 from training.hpo.execution.local.cv import cv
 from training.hpo.execution.local.sweep import sweep
+from training.hpo.execution.progress import Progress
 from training.hpo.execution.results import StudyResult
+from training.hpo.records import TrialRecord
+from training.hpo.tracking import study_runs
 from training.hpo.tracking.environments import environment_of
 
 X = {"type": "uniform", "low": 0.0, "high": 1.0}
@@ -445,6 +448,28 @@ def test_faulty_configuration_makes_no_run(make_project: MakeProject) -> None:
         sweep(config_dir, ["hpo.objective.direction=up"])
     assert (config_dir.parent / "mlflow.db").read_bytes() == store
     assert not (config_dir.parent / "outputs").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_changed_code_is_the_next_trials(
+    make_project: MakeProject, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """A trial is executed with the code that its run names, also where an earlier one had imported another."""
+    monkeypatch.setattr(study_runs, "LOOK_AGAIN", 0.0)
+    config_dir = make_project(hpo={"max_trials": 6, "workers": workers})
+    function = config_dir.parent / "objective.py"
+
+    class Edit(Progress):
+        def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
+            if record.number == 2:
+                function.write_text(function.read_text().replace("** 2 +", "** 2 + 7 +"))
+
+    result = sweep(config_dir, progress=Edit())
+    is_new = {trial.number: trial.value is not None and trial.value > 7 for trial in result.trials}
+    by_code: dict[str, set[bool]] = {}
+    for run in stage(tags.STAGE_TRIAL):
+        by_code.setdefault(run.tags[tags.EXEC_FINGERPRINT], set()).add(is_new[int(run.tags[tags.TRIAL_NUMBER])])
+    assert sorted(by_code.values(), key=min) == [{False}, {True}]
 
 
 def test_every_run_tells_its_environment(make_project: MakeProject) -> None:
