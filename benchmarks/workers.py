@@ -86,7 +86,8 @@ def assay(folder: Path, trials: int, workers: int, work: str) -> Measured:
     (config_dir / "hpo.yaml").write_text(json.dumps(hpo))
     function = f"import time\n\n\ndef train(params):\n    {WORK[work]}\n    return {{'loss': params['x']}}\n"
     (folder / "project" / "objective.py").write_text(function)
-    project = open_project(config_dir)  # creates the store
+    sweep(config_dir, ["hpo.study_name=first", "hpo.seed=1", "hpo.max_trials=1"])  # creates the store, imports it all
+    project = open_project(config_dir)
     clock = Clock()
     started = time.perf_counter()
     result = sweep(config_dir, progress=clock)
