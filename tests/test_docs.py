@@ -6,17 +6,27 @@ import importlib.util
 import re
 import subprocess
 
+import pytest
+
 from tests.conftest import REPOSITORY
+from training.cli.main import COMMANDS
 
 
-def test_configuration_reference_is_current() -> None:
-    """docs/configuration.md is what `make docs` writes from the models."""
-    spec = importlib.util.spec_from_file_location("make_configuration", REPOSITORY / "docs" / "make_configuration.py")
+@pytest.mark.parametrize("page", ["configuration", "commands"])
+def test_reference_is_current(page: str) -> None:
+    """The references are what `make docs` writes: from the models, and from the commands with all their options."""
+    spec = importlib.util.spec_from_file_location(f"make_{page}", REPOSITORY / "docs" / f"make_{page}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.TARGET.read_text() == module.text(), "run `make docs`"
+
+
+def test_every_command_is_in_the_readme() -> None:
+    """The README names each command, so that nobody has to guess that there is one."""
+    readme = (REPOSITORY / "README.md").read_text()
+    assert [name for name in COMMANDS if f"assay {name}" not in readme] == []
 
 
 def test_links_lead_somewhere() -> None:

@@ -1,4 +1,7 @@
-"""The demonstration data set: made-up résumés with labelled spans, the same for the same seed and Faker version."""
+"""Data sets of new projects: made-up résumés with labelled spans, and passages of them with the section they are from.
+
+They are the same for the same seed and Faker version.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from faker import Faker
 
@@ -71,6 +74,12 @@ _SKILL_LINES: Final = (
     "Tools:\n* {SKILL}\n* {SKILL}",
     "{number} years of {SKILL}, certified in {SKILL} ({year}).",
 )
+_SECTIONS: Final = {
+    "contact": _HEADERS,
+    "experience": _EXPERIENCE,
+    "education": _EDUCATION,
+    "skills": _SKILL_LINES,
+}
 _FILLERS: Final = (
     "Available from {month} {year}.",
     "References on request.",
@@ -92,6 +101,31 @@ _SLOT: Final = re.compile(r"\{([A-Za-z]+)\}")
 Span = tuple[int, int, str]
 
 
+class Row(Protocol):
+    """A text and what is to be learned of it."""
+
+    @property
+    def text(self) -> str:
+        """The text."""
+        ...
+
+    def to_json(self) -> str:
+        """Return the row as one line of JSON."""
+        ...
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A passage of a résumé, and the section that it is from."""
+
+    text: str
+    label: str
+
+    def to_json(self) -> str:
+        """Return the row as one line of JSON, such as `{"text": "MBA, 2011", "label": "education"}`."""
+        return json.dumps({"text": self.text, "label": self.label})
+
+
 @dataclass(frozen=True)
 class LabelledText:
     """A text and its spans: start and end in characters, the end not included, and the label."""
@@ -110,27 +144,35 @@ def write_resume_data(folder: Path, sizes: Mapping[str, int], seed: int) -> list
     The bytes depend on the sizes, the seed and the version of Faker alone. Raises ValueError for a split of
     another name, or when the templates can't give so many different texts.
     """
+    return _write_splits(folder, sizes, _ResumeWriter(seed).write)
+
+
+def write_passages(folder: Path, sizes: Mapping[str, int], seed: int) -> list[Path]:
+    """Do what `write_resume_data` does with passages, each labelled with the section that it is from."""
+    return _write_splits(folder, sizes, _ResumeWriter(seed).write_passage)
+
+
+def _write_splits(folder: Path, sizes: Mapping[str, int], write: Callable[[], Row]) -> list[Path]:
     if unknown := sorted(set(sizes) - set(_SPLITS)):
         raise ValueError(f"unknown split {unknown[0]!r}; allowed: {', '.join(_SPLITS)}")
-    writer = _ResumeWriter(seed)
     seen: set[str] = set()
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for split in _SPLITS:
         if split in sizes:
-            rows = _different_texts(writer, sizes[split], seen)
+            rows = _different_texts(write, sizes[split], seen)
             path = folder / f"{split}.jsonl"
             path.write_text("".join(f"{row.to_json()}\n" for row in rows), encoding="ascii", newline="\n")
             paths.append(path)
     return paths
 
 
-def _different_texts(writer: _ResumeWriter, count: int, seen: set[str]) -> list[LabelledText]:
-    rows: list[LabelledText] = []
+def _different_texts(write: Callable[[], Row], count: int, seen: set[str]) -> list[Row]:
+    rows: list[Row] = []
     for _ in range(count * _ATTEMPTS_PER_ROW):
         if len(rows) == count:
             break
-        row = writer.write()
+        row = write()
         if row.text.lower() not in seen:
             seen.add(row.text.lower())
             rows.append(row)
@@ -168,6 +210,11 @@ class _ResumeWriter:
             parts[-1] = self._pick(_FILLERS)
         separator = self._random.choice(("\n", "\n", " ", "\n\n"))
         return self._fill(separator.join([self._pick(_HEADERS), *parts]))
+
+    def write_passage(self) -> Passage:
+        """Return the next passage, of any section."""
+        section = self._pick(tuple(_SECTIONS))
+        return Passage(self._fill(self._pick(_SECTIONS[section])).text, section)
 
     def _fill(self, template: str) -> LabelledText:
         name = f"{self._faker.first_name()} {self._faker.last_name()}"

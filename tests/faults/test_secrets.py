@@ -33,8 +33,8 @@ from infrastructure.redaction import remember_credentials
 from infrastructure.tracking.mlflow import queries
 from infrastructure.tracking.mlflow.hash_utils import compute_study_key_hash_v2
 from infrastructure.tracking.mlflow.operations import Operation
+from infrastructure.tracking.mlflow.servers import server_environment, ui_command
 from infrastructure.tracking.mlflow.setup import setup_mlflow
-from infrastructure.tracking.mlflow.ui import ui_command, ui_environment
 from tests.conftest import MakeProject, calls
 from training.execution.local.train import train
 from training.hpo.comparison import describe_config
@@ -442,4 +442,4 @@ def test_the_ui_gets_its_store_unseen(make_project: MakeProject) -> None:
     uri = setup_mlflow(config_dir=make_project())
     assert uri not in " ".join(ui_command(5000))
     assert "--host 127.0.0.1" in " ".join(ui_command(5000))
-    assert ui_environment()["MLFLOW_BACKEND_STORE_URI"] == uri
+    assert server_environment()["MLFLOW_BACKEND_STORE_URI"] == uri

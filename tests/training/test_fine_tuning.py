@@ -11,12 +11,14 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
 import pytest
 
 from infrastructure.config.schema import DataConfig
+from infrastructure.executors.local import LocalExecutor
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow import queries
 from infrastructure.tracking.mlflow.session import current_session
@@ -79,13 +81,23 @@ def test_from_sweep_to_served_answer(project: Path, tmp_path: Path) -> None:
     assert served == model.predict(pd.DataFrame({"text": [text]}))["entities"][0]
 
 
-def test_fold_in_a_used_process_is_the_same(project: Path) -> None:
+def test_fold_in_a_used_process_is_the_same(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second fold, in the process that trained the first, comes out as in a process of its own."""
+    forks: list[object] = []
+    forked = LocalExecutor._forked
+
+    def counted(executor: LocalExecutor) -> Any:
+        forks.append(executor)
+        return forked(executor)
+
+    monkeypatch.setattr(LocalExecutor, "_forked", counted)
     changes = ["hpo.cv={type: kfold, folds: 2}", "train.params.num_train_epochs=2"]
     study = sweep(project, changes)
+    assert len(forks) == 1
     (trial,) = queries.find_runs({tags.STAGE: tags.STAGE_TRIAL})
     found = reproduce(trial.run_id, project)
     assert len(found.metrics) == len(study.best.folds) * len(study.best.folds[0].metrics) == 2
+    assert len(forks) == 3
     assert all(pair.is_identical for pair in found.metrics)
 
 

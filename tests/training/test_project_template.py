@@ -7,14 +7,16 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from infrastructure.config.loading import load_project_config
 from infrastructure.errors import ConfigError
-from training.project_template import create_project, template_names
-from training.resume_data import LABELS, write_resume_data
+from training.cli import init
+from training.hpo.execution.project import load_and_check
+from training.project_template import TEMPLATES, create_project
+from training.resume_data import LABELS, write_passages, write_resume_data
 
 
 def rows(path: Path) -> list[tuple[str, list[tuple[int, int, str]]]]:
@@ -23,19 +25,34 @@ def rows(path: Path) -> list[tuple[str, list[tuple[int, int, str]]]]:
     return [(row["text"], [tuple(span) for span in row["annotations"]]) for row in read]
 
 
-def test_project_is_complete(tmp_path: Path) -> None:
-    """A new project has its configuration and data, and the configuration loads."""
-    written = create_project(tmp_path / "a" / "demo")
-    assert all(path.is_file() for path in written)
-    assert {path.relative_to(tmp_path / "a" / "demo").as_posix() for path in written} == {
-        *(f"config/{name}.yaml" for name in ("data", "hpo", "train", "mlflow", "naming", "paths")),
-        "data/train.jsonl",
-        "data/test.jsonl",
-    }
-    project = load_project_config(tmp_path / "a" / "demo" / "config", environ={})
-    assert project.root_dir == tmp_path / "a" / "demo"
-    assert len(rows(project.root_dir / "data" / "train.jsonl")) == 240
-    assert len(rows(project.root_dir / "data" / "test.jsonl")) == 80
+FILES: dict[str, dict[str, int | None]] = {
+    "resume-ner": {"data/train.jsonl": 240, "data/test.jsonl": 80},
+    "text-classification": {"data/train.jsonl": 300, "data/test.jsonl": 100},
+    "tabular": {"data/train.csv": 456, "data/test.csv": 115, "pipeline.py": None},
+    "function": {"data/train.csv": 354, "data/test.csv": 90, "fit.py": None},
+}
+"""By template: what it has beside its configuration, with the lines of its data, a table's header included."""
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_project_is_complete(tmp_path: Path, template: str) -> None:
+    """A new project has its configuration and data, and the configuration is sound and named for the template."""
+    folder = tmp_path / "a" / "demo"
+    written = create_project(folder, template)
+    assert sorted(path for path in folder.rglob("*") if path.is_file()) == sorted(written)
+    configs = {f"config/{name}.yaml" for name in ("data", "hpo", "train", "mlflow", "naming", "paths")}
+    assert {path.relative_to(folder).as_posix() for path in written} == {*configs, *FILES[template]}
+    for name, lines in FILES[template].items():
+        assert lines is None or len((folder / name).read_text().splitlines()) == lines
+    project = load_and_check(folder / "config", [])
+    assert project.root_dir == folder
+    names = (project.mlflow.experiment_name, project.mlflow.registered_model_name, project.naming.project)
+    assert {*names, project.hpo.study_name} == {template}
+
+
+def test_command_offers_all_templates() -> None:
+    """The command names the templates that there are."""
+    assert list(init.TEMPLATES) == list(TEMPLATES)
 
 
 def test_folder_in_use_is_refused(tmp_path: Path) -> None:
@@ -51,7 +68,6 @@ def test_folder_in_use_is_refused(tmp_path: Path) -> None:
 
 def test_unknown_template(tmp_path: Path) -> None:
     """A template that doesn't exist gives the nearest that does."""
-    assert template_names() == ["resume-ner"]
     with pytest.raises(ConfigError, match="template 'resume_ner' is unknown; did you mean 'resume-ner'"):
         create_project(tmp_path / "x", "resume_ner")
     assert not (tmp_path / "x").exists()
@@ -100,6 +116,16 @@ def test_equal_words_outside_a_span_are_not_labelled_words(tmp_path: Path) -> No
         for start, stop, label in spans:
             if label in {"NAME", "EMAIL", "PHONE", "LOCATION", "EDUCATION"}:
                 assert text[start:stop] not in "".join(rest)
+
+
+def test_passages_are_of_all_sections(tmp_path: Path) -> None:
+    """Each section has its share of the passages, and no passage is of two."""
+    [train] = write_passages(tmp_path, {"train": 300}, 7)
+    found = [json.loads(line) for line in train.read_text().splitlines()]
+    counts = Counter(row["label"] for row in found)
+    assert set(counts) == {"contact", "experience", "education", "skills"}
+    assert min(counts.values()) > 50
+    assert len({row["text"].lower() for row in found}) == 300
 
 
 def test_splits_share_no_text(tmp_path: Path) -> None:

@@ -62,6 +62,11 @@ class StudyPaths:
         return self.output_dir / (name if self.variant == 1 else f"{name}-{self.variant}")
 
     @property
+    def report(self) -> Path:
+        """The page that `assay report` writes."""
+        return self.folder / "report" / "index.html"
+
+    @property
     def folds(self) -> Path:
         """The study's folds, the same for every trial."""
         return self.folder / "folds.json"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from training.cli.options import step, store_option
+from training.cli.options import json_option, step, store_option
 
 if TYPE_CHECKING:
     from training.hpo.comparison import Comparison
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 @click.argument("one")
 @click.argument("two")
 @store_option
-def command(one: str, two: str, config_dir: Path | None) -> None:
+@json_option
+def command(one: str, two: str, config_dir: Path | None, *, as_json: bool) -> None:
     """Show in which fields two studies, trials or configurations differ, and which of them matter.
 
     ONE and TWO are config folders, ids or names of runs, or the beginning of a study's key hash.
@@ -28,6 +29,9 @@ def command(one: str, two: str, config_dir: Path | None) -> None:
     else:
         answer = step("training.hpo.execution.explain:compare")(one, two, config_dir)
     found = cast("Comparison", answer)
+    if as_json:
+        step("training.cli.json_output:print_json")(found)
+        return
     for heading, part in (("these make another key", found.identity), ("these don't matter", found.other)):
         if part:
             click.echo(f"{heading}:")

@@ -11,7 +11,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from training.hpo.execution.best import Ranking
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.results import StudyResult
 from training.hpo.records import TrialRecord
@@ -26,12 +25,21 @@ def _short(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def duration(seconds: float) -> str:
+    """Return a time as people say it: `40 s`, `12 min`, `3.5 h`."""
+    minutes = seconds / 60
+    if minutes < 1.5:
+        return f"{seconds:.0f} s"
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
 class LineProgress(Progress):
     """One line for each thing that ends."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._started = time.monotonic()
+        self._started = self._opened = time.monotonic()
+        self._ended = self._left = 0
 
     def message(self, text: str) -> None:
         """Print one line with the seconds since the start."""
@@ -40,6 +48,8 @@ class LineProgress(Progress):
 
     def study_opened(self, name: str, done: Sequence[TrialRecord], max_trials: int, fold_count: int) -> None:
         """Say what there is and what there will be."""
+        self._opened, self._ended = time.monotonic(), 0
+        self._left = max(0, max_trials - len(done))
         self.message(f"study {name}: {len(done)} of {max_trials} trials done, {fold_count} fold(s) each")
 
     def trial_started(self, record: TrialRecord) -> None:
@@ -51,12 +61,19 @@ class LineProgress(Progress):
         self.message(f"trial {number} fold {fold_idx}: {value:.4f} in {seconds:.1f} s")
 
     def trial_finished(self, record: TrialRecord, best: TrialRecord | None) -> None:
-        """Say how a trial ended, and which is the best."""
+        """Say how a trial ended, which is the best, and how long the rest takes if it is like what was."""
+        self._ended, self._left = self._ended + 1, self._left - 1
         outcome = "" if record.value is None else f" {record.value:.4f}"
         reused = "" if record.answered_by is None else f", answered by trial {record.answered_by}"
         reason = f", {record.failure}" if record.failure else ""
         leader = "" if best is None or best.value is None else f"; best: trial {best.number} {best.value:.4f}"
-        self.message(f"trial {record.number} {record.state}{outcome}{reused}{reason}{leader}")
+        self.message(f"trial {record.number} {record.state}{outcome}{reused}{reason}{leader}{self._time_left()}")
+
+    def _time_left(self) -> str:
+        if self._left <= 0:
+            return ""
+        seconds = (time.monotonic() - self._opened) / self._ended * self._left
+        return f"; about {duration(seconds)} left"
 
     def training_started(self, what: str) -> None:
         """Say what is being trained."""
@@ -108,8 +125,11 @@ class LiveProgress(LineProgress):
 
 
 @contextmanager
-def progress_on(console: Console) -> Iterator[Progress]:
-    """Yield the display that fits the console."""
+def progress_on(console: Console, *, quiet: bool = False) -> Iterator[Progress]:
+    """Yield the display that fits the console; one that shows nothing if it is to be quiet."""
+    if quiet:
+        yield Progress()
+        return
     if not console.is_terminal:
         yield LineProgress(console)
         return
@@ -128,15 +148,3 @@ def leaderboard(result: StudyResult, rows: int = 10) -> Table:
         values = " ".join(f"{record.folds[i].metrics[metric]:.3f}" for i in sorted(record.folds))
         table.add_row(str(record.number), f"{record.value:.4f}", values, show_params(record))
     return table
-
-
-def ranking_lines(ranking: Ranking) -> list[str]:
-    """Return studies a line each, the best first."""
-    lines = [f"{ranking.objective.metric}, {ranking.objective.direction}:"]
-    for study in ranking.studies:
-        found = "no complete trial"
-        if study.trial is not None:
-            number = f"trial {study.trial.number} of {study.trial_count}"
-            found = f"{study.trial.value:.4f}  {number}  {show_params(study.trial)}"
-        lines.append(f"  {study.study_name} ({study.backbone}): {found}")
-    return lines

@@ -16,6 +16,7 @@ from infrastructure.redaction import redact_output
 
 COMMANDS: Final = {
     "init": "Start a project that runs, with configuration and data.",
+    "doctor": "Look for what would go wrong, and say what mends it.",
     "validate": "Check a project's configuration without running anything.",
     "run": "Sweep, refit the best, and train the final model.",
     "sweep": "Run the study's trials, each cross-validated.",
@@ -23,12 +24,15 @@ COMMANDS: Final = {
     "refit": "Train the best trial on all training data and register its model.",
     "train": "Train the final model.",
     "status": "Show the study's trials.",
+    "report": "Write one page about the study, with figures.",
     "best": "Rank studies whose results mean the same by their best trials.",
     "diff": "Show in which fields two studies, trials or configurations differ.",
     "lineage": "Follow a model back to its data and commit, and check each link.",
     "reproduce": "Do a training of the tracking store again and compare.",
+    "import": "Take trials into the study that were made without Assay.",
     "export": "Write the study to an Optuna storage.",
     "sync": "Send what waits on disk since the tracking store was away.",
+    "serve": "Serve the champion over HTTP.",
     "ui": "Open the MLflow UI on the project's store.",
 }
 
@@ -44,7 +48,8 @@ class LazyGroup(click.Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"training.cli.{cmd_name}").command
+        module = "take_in" if cmd_name == "import" else cmd_name  # no module can be called `import`
+        command: click.Command = importlib.import_module(f"training.cli.{module}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -22,12 +22,16 @@ class Step(Protocol):
 
 def project_options(function: F) -> F:
     """Add `--config-dir` and the overrides to a command."""
-    overridden = click.argument("overrides", nargs=-1, metavar="[SECTION.KEY=VALUE]...")(function)
+    return project_option(click.argument("overrides", nargs=-1, metavar="[SECTION.KEY=VALUE]...")(function))
+
+
+def project_option(function: F) -> F:
+    """Add `--config-dir` to a command."""
     return click.option(
         "--config-dir",
         type=click.Path(path_type=Path, file_okay=False),
         help="The project's config folder; by default looked for upwards from here.",
-    )(overridden)
+    )(function)
 
 
 def store_option(function: F) -> F:
@@ -39,9 +43,19 @@ def store_option(function: F) -> F:
     )(function)
 
 
+def json_option(function: F) -> F:
+    """Add `--json` to a command that reports."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")(function)
+
+
 def workers_option(function: F) -> F:
     """Add `--workers` to a command."""
     return click.option("--workers", type=int, help="Folds at a time, each in its own process.")(function)
+
+
+def quiet_option(function: F) -> F:
+    """Add `--quiet` to a command that trains."""
+    return click.option("--quiet", is_flag=True, help="Say only what came of it.")(function)
 
 
 def force_option(function: F) -> F:

@@ -13,4 +13,4 @@ from training.cli.options import step, store_option
 @store_option
 def command(config_dir: Path | None) -> None:
     """Send what waits on disk since the tracking store was away."""
-    step("training.cli.reports:send_waiting")(config_dir=config_dir)
+    step("training.cli.answers.sync:send_waiting")(config_dir=config_dir)

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import click
 
-from training.cli.options import force_option, project_options, run_training_step
+from training.cli.options import force_option, project_options, quiet_option, run_training_step
 
 
 @click.command()
 @project_options
+@quiet_option
 @click.option("--trial", type=int, help="The trial whose hyperparameters are used; by default the best.")
 @force_option
-def command(config_dir: Path | None, overrides: tuple[str, ...], trial: int | None, *, force: bool) -> None:
+def command(
+    config_dir: Path | None, overrides: tuple[str, ...], trial: int | None, *, force: bool, quiet: bool
+) -> None:
     """Train the final model: the best hyperparameters, on training and validation data."""
-    run_training_step("training.cli.work:run_train", config_dir, overrides, trial=trial, force=force)
+    run_training_step("training.cli.work:run_train", config_dir, overrides, quiet=quiet, trial=trial, force=force)

@@ -14,4 +14,4 @@ from training.cli.options import project_options, step
 @click.option("--port", type=int, default=5000, show_default=True, help="The port on 127.0.0.1.")
 def command(config_dir: Path | None, overrides: tuple[str, ...], port: int) -> None:
     """Open the MLflow UI on the project's tracking store, until it is interrupted."""
-    step("training.cli.reports:open_ui")(config_dir=config_dir, overrides=overrides, port=port)
+    step("training.cli.answers.servers:open_ui")(config_dir=config_dir, overrides=overrides, port=port)

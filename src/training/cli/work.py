@@ -18,14 +18,14 @@ from training.execution.local.train import train
 from training.hpo.execution.local.cv import cv
 from training.hpo.execution.local.refit import refit
 from training.hpo.execution.local.reproduce import reproduce
-from training.hpo.execution.local.sweep import sweep
+from training.hpo.execution.local.sweep import import_trials, sweep
 from training.hpo.execution.results import ModelResult
 
 
-def run_all(config_dir: Path | None, overrides: Sequence[str], *, force: bool) -> None:
+def run_all(config_dir: Path | None, overrides: Sequence[str], *, force: bool, quiet: bool) -> None:
     """Sweep, refit, and train the final model; show the leaderboard and where everything is."""
     console = Console()
-    with progress_on(console) as progress:
+    with progress_on(console, quiet=quiet) as progress:
         study = sweep(config_dir, overrides, force=force, progress=progress)
         champion = refit(config_dir, overrides, progress=progress)
         final = train(config_dir, overrides, progress=progress)
@@ -35,15 +35,25 @@ def run_all(config_dir: Path | None, overrides: Sequence[str], *, force: bool) -
     show_ui_hint(console, config_dir)
 
 
-def run_sweep(config_dir: Path | None, overrides: Sequence[str], import_from: str | None, *, force: bool) -> None:
+def run_sweep(
+    config_dir: Path | None, overrides: Sequence[str], import_from: str | None, *, force: bool, quiet: bool
+) -> None:
     """Run a sweep and show its leaderboard."""
     console = Console()
-    with progress_on(console) as progress:
+    with progress_on(console, quiet=quiet) as progress:
         study = sweep(config_dir, overrides, force=force, import_from=import_from, progress=progress)
     console.print(leaderboard(study))
 
 
-def run_cv(config_dir: Path | None, overrides: Sequence[str], params: Sequence[str]) -> None:
+def run_import(source: str, config_dir: Path | None, overrides: Sequence[str]) -> None:
+    """Take trials into the study, and say how many were new."""
+    console = Console()
+    with progress_on(console) as progress:
+        count = import_trials(source, config_dir, overrides, progress=progress)
+    console.print(f"{count} new trials taken in; `assay sweep` goes on from them", markup=False, highlight=False)
+
+
+def run_cv(config_dir: Path | None, overrides: Sequence[str], params: Sequence[str], *, quiet: bool) -> None:
     """Cross-validate one configuration and show its folds."""
     chosen: dict[str, JsonValue] = {}
     for text in params:
@@ -52,24 +62,28 @@ def run_cv(config_dir: Path | None, overrides: Sequence[str], params: Sequence[s
             raise ConfigError([f"--param {text}: is no NAME=VALUE"])
         chosen[name] = read_value(value, f"--param {name}")
     console = Console()
-    with progress_on(console) as progress:
+    with progress_on(console, quiet=quiet) as progress:
         record, study = cv(chosen, config_dir, overrides, progress=progress)
     console.print(leaderboard(study))
     console.print(f"trial {record.number}: {record.value}  {show_params(record)}", markup=False, highlight=False)
 
 
-def run_refit(config_dir: Path | None, overrides: Sequence[str], trial: int | None, *, force: bool) -> None:
+def run_refit(
+    config_dir: Path | None, overrides: Sequence[str], trial: int | None, *, force: bool, quiet: bool
+) -> None:
     """Refit a trial and show its model."""
     console = Console()
-    with progress_on(console) as progress:
+    with progress_on(console, quiet=quiet) as progress:
         champion = refit(config_dir, overrides, trial=trial, force=force, progress=progress)
     show_model(console, "champion", champion)
 
 
-def run_train(config_dir: Path | None, overrides: Sequence[str], trial: int | None, *, force: bool) -> None:
+def run_train(
+    config_dir: Path | None, overrides: Sequence[str], trial: int | None, *, force: bool, quiet: bool
+) -> None:
     """Train the final model and show it."""
     console = Console()
-    with progress_on(console) as progress:
+    with progress_on(console, quiet=quiet) as progress:
         final = train(config_dir, overrides, trial=trial, force=force, progress=progress)
     show_model(console, "final model", final)
 

@@ -79,6 +79,19 @@ def make_folds(cv: CrossValidation, dataset: Dataset, data: DataConfig, root_dir
     return _as_folds(plain.split(np.arange(len(train))))
 
 
+def count_folds(cv: CrossValidation, root_dir: Path) -> int:
+    """Return how many folds `cv` makes of any data. Raises DataError for a folds file that can't be read."""
+    match cv:
+        case Holdout():
+            return 1
+        case FoldsFile():
+            return len(read_folds(configured_path(root_dir, cv.folds_file, "hpo.yaml cv.folds_file")))
+        case RepeatedKFoldConfig():
+            return cv.folds * cv.repeats
+        case _:
+            return cv.folds
+
+
 def fold_frames(fold: Fold, dataset: Dataset) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
     """Return the rows that a fold learns from and those it is measured on, each numbered from 0.
 

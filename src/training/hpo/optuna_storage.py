@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
@@ -11,20 +11,18 @@ from typing import Final
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, OptunaError
-from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
-from pydantic import JsonValue
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from infrastructure.config.schema import HpoConfig
-from infrastructure.config.schema.search_space import Constant
 from infrastructure.errors import ConfigError, ExecutionError, one_line
 from infrastructure.naming.keys import trial_key_hash
 from infrastructure.redaction import redacted
 from training.hpo.records import TrialRecord
-from training.hpo.search_space import check_params, is_active, suggested_distributions
-from training.hpo.study import STATES, fold_order
+from training.hpo.search_space import check_params, with_constants
+from training.hpo.study import frozen_trial
 
 STUDY_KEY: Final = "assay:study_key_hash"
 RECORD: Final = "assay:trial_record"
@@ -51,7 +49,7 @@ def export_study(url: str, label: StudyLabel, config: HpoConfig, records: Sequen
         _delete_torn_export(url, label)
         study = optuna.create_study(storage=url, study_name=label.name, direction=config.objective.direction)
         study.set_user_attr(STUDY_KEY, label.study_key_hash)
-        study.add_trials(_frozen(record, config, label.study_key_hash) for record in records)
+        study.add_trials(_with_record(record, config, label.study_key_hash) for record in records)
         study.set_user_attr(COMPLETE, value=True)
 
 
@@ -62,19 +60,10 @@ def _delete_torn_export(url: str, label: StudyLabel) -> None:
             optuna.delete_study(study_name=label.name, storage=url)
 
 
-def _frozen(record: TrialRecord, config: HpoConfig, study_key_hash: str) -> FrozenTrial:
-    distributions = suggested_distributions(config.search_space, record.params)
-    values = [
-        record.folds[index].metrics.get(config.objective.metric) for index in fold_order(study_key_hash, record.folds)
-    ]
-    return create_trial(
-        state=STATES[record.state],
-        value=record.value if record.state == "complete" else None,
-        params={name: record.params[name] for name in distributions},
-        distributions=distributions,
-        user_attrs={RECORD: redacted(record.model_dump_json())},
-        intermediate_values={step: value for step, value in enumerate(values) if value is not None},
-    )
+def _with_record(record: TrialRecord, config: HpoConfig, study_key_hash: str) -> FrozenTrial:
+    trial = frozen_trial(record, config, study_key_hash)
+    trial.set_user_attr(RECORD, redacted(record.model_dump_json()))
+    return trial
 
 
 def import_study(url: str, label: StudyLabel, config: HpoConfig) -> list[TrialRecord]:
@@ -130,7 +119,7 @@ def _foreign_records(trials: Sequence[FrozenTrial], label: StudyLabel, config: H
         is_complete = trial.state is OptunaState.COMPLETE
         if trial.state is not OptunaState.PRUNED and not (is_complete and isfinite(trial.value or 0.0)):
             continue
-        params = _with_constants(trial.params, config)
+        params = with_constants(config.search_space, trial.params)
         problems += [
             f"--import: trial {trial.number} of {label.name!r}: {p}" for p in check_params(config.search_space, params)
         ]
@@ -147,16 +136,6 @@ def _foreign_records(trials: Sequence[FrozenTrial], label: StudyLabel, config: H
     if problems:
         raise ConfigError(problems)
     return records
-
-
-def _with_constants(params: Mapping[str, JsonValue], config: HpoConfig) -> dict[str, JsonValue]:
-    """Return hyperparameters with the constants of the search space, which Optuna knows nothing of."""
-    constants = {
-        name: parameter.value
-        for name, parameter in config.search_space.items()
-        if isinstance(parameter, Constant) and is_active(parameter, params)
-    }
-    return {**constants, **params}
 
 
 @contextmanager

@@ -48,6 +48,11 @@ class TrialRecord(BaseModel):
     answered_by: int | None = None
     imported_from: str = ""
 
+    @property
+    def training_seconds(self) -> float:
+        """The seconds for which its folds were trained; none if another trial answered it."""
+        return 0.0 if self.answered_by is not None else sum(fold.seconds for fold in self.folds.values())
+
 
 def best_record(records: Iterable[TrialRecord], direction: str) -> TrialRecord | None:
     """Return the best complete trial of the study's own, of equals the first; None when there is no such one."""

@@ -72,6 +72,34 @@ def suggested_distributions(space: SearchSpace, params: Mapping[str, JsonValue])
     return {name: found for name, found in possible.items() if found is not None}
 
 
+def parsed_params(space: SearchSpace, texts: Mapping[str, str]) -> dict[str, JsonValue]:
+    """Return the hyperparameters of the space that were written as text, as MLflow keeps them.
+
+    One that can't be read stays the text that it is.
+    """
+    return {name: _parsed(parameter, texts[name]) for name, parameter in space.items() if name in texts}
+
+
+def _parsed(parameter: Parameter, text: str) -> JsonValue:
+    if isinstance(parameter, (Choice, Constant)):
+        values = parameter.values if isinstance(parameter, Choice) else (parameter.value,)
+        return next((value for value in values if str(value) == text), text)
+    try:
+        return int(text) if isinstance(parameter, (Int, IntLog)) else float(text)
+    except ValueError:
+        return text
+
+
+def with_constants(space: SearchSpace, params: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return hyperparameters with the constants of the search space, which who began elsewhere knows nothing of."""
+    constants = {
+        name: parameter.value
+        for name, parameter in space.items()
+        if isinstance(parameter, Constant) and is_active(parameter, params)
+    }
+    return {**constants, **params}
+
+
 def check_params(space: SearchSpace, params: Mapping[str, JsonValue]) -> list[str]:
     """Return a message for each hyperparameter that is missing, superfluous or outside the search space."""
     problems = [f"{name}: not in the search space; it has {', '.join(space)}" for name in params if name not in space]

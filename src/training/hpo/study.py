@@ -186,6 +186,21 @@ def fold_order(study_key_hash: str, folds: Iterable[int]) -> list[int]:
     return sorted(folds, key=lambda fold_idx: hashlib.sha256(f"{study_key_hash}/{fold_idx}".encode()).digest())
 
 
+def frozen_trial(record: TrialRecord, config: HpoConfig, study_key_hash: str) -> FrozenTrial:
+    """Return a trial as Optuna knows it; the values of its folds, in the order in which they came, are its steps."""
+    distributions = suggested_distributions(config.search_space, record.params)
+    values = [
+        record.folds[index].metrics.get(config.objective.metric) for index in fold_order(study_key_hash, record.folds)
+    ]
+    return create_trial(
+        state=STATES[record.state],
+        value=record.value if record.state == "complete" else None,
+        params={name: record.params[name] for name in distributions},
+        distributions=distributions,
+        intermediate_values={step: value for step, value in enumerate(values) if value is not None},
+    )
+
+
 @contextmanager
 def _without_notices() -> Iterator[None]:
     """Keep Optuna from noting that a sampler or pruner which the user chose is experimental."""

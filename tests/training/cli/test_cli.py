@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -238,3 +240,101 @@ def test_nothing_waits(make_project: MakeProject) -> None:
     away = assay("status", *config, "mlflow.tracking_uri=http://127.0.0.1:9")
     assert (away.returncode, "Traceback" in away.stderr) == (75, False)
     assert away.stderr.startswith("error: the tracking store http://127.0.0.1:9 ")
+
+
+def test_json_for_programs(make_project: MakeProject) -> None:
+    """The commands that report say the same as JSON; a study that isn't begun has no trials."""
+    config_dir = make_project(hpo={"max_trials": 2})
+    config = ("--config-dir", str(config_dir), "--json")
+    before = json.loads(assay("status", *config).stdout)
+    assert (before["run_id"], before["trials"], before["best_trial"]) == ("", [], None)
+    assert assay("sweep", "--config-dir", str(config_dir)).returncode == 0
+    status = json.loads(assay("status", *config).stdout)
+    values = [trial["value"] for trial in status["trials"]]
+    assert status["best_trial"] == values.index(min(values))
+    assert set(status["trials"][0]["folds"]) == {"0", "1"}
+    assert "sampler_state" not in status["trials"][0]
+    ranking = json.loads(assay("best", *config).stdout)
+    assert ranking["studies"][0]["trial"]["value"] == min(values)
+    links = json.loads(assay("lineage", status["run_id"], *config).stdout)
+    assert all(not link["problems"] for link in links)
+    found = json.loads(assay("diff", str(config_dir), status["run_id"], *config).stdout)
+    assert found["identity"] == []
+    states = {finding["what"]: finding["state"] for finding in json.loads(assay("doctor", *config).stdout)}
+    assert states["tracking store"] == states["configuration"] == states["data"] == "ok"
+
+
+def test_doctor_names_what_to_mend(make_project: MakeProject, tmp_path: Path) -> None:
+    """What is wrong is told with its mend, all of it at once, and the command fails; outside a project it doesn't."""
+    config_dir = make_project()
+    sound = assay("doctor", "--config-dir", str(config_dir))
+    assert sound.returncode == 0, sound.stdout + sound.stderr
+    (config_dir / "mlflow.yaml").write_text(json.dumps({"tracking_uri": "http://127.0.0.1:9", "store_timeout": 1}))
+    (config_dir.parent / "data" / "train.jsonl").unlink()
+    done = assay("doctor", "--config-dir", str(config_dir))
+    assert done.returncode == 1
+    assert re.search(r"^fail  data: .*no train file.*\n      → mend the file", done.stdout, re.MULTILINE)
+    assert re.search(r"^fail  tracking store: .*127\.0\.0\.1:9.*\n      → start the server", done.stdout, re.MULTILINE)
+    assert done.stderr.splitlines()[-1] == "error: to be mended first: data, tracking store"
+    outside = assay("doctor", cwd=tmp_path)
+    assert outside.returncode == 0
+    assert "warn  project:" in outside.stdout
+
+
+def test_served_champion_answers(make_project: MakeProject) -> None:
+    """`assay serve` says how the champion is asked, and what it says is answered; a model that isn't there is told."""
+    config_dir = make_project()
+    none = assay("serve", "--config-dir", str(config_dir))
+    assert (none.returncode, "Traceback" in none.stderr) == (2, False)
+    assert "no model 'models:/quadratic@champion'" in none.stderr
+    assert assay("run", "--config-dir", str(config_dir)).returncode == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "training.cli.main", "serve", "--config-dir", str(config_dir), "--port", str(port)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert server.stdout is not None
+        server.stdout.readline()
+        question = re.search(r"-d '(.*)' http", server.stdout.readline())
+        assert question is not None
+        answer = ask(port, question.group(1).encode())
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    assert len(answer["predictions"]) == 1
+
+
+def ask(port: int, body: bytes) -> dict[str, list[object]]:
+    """Ask a server that is starting, until it answers."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", data=body, headers=headers)
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                answer: dict[str, list[object]] = json.load(response)
+                return answer
+        except urllib.error.URLError:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
+def test_dry_run_and_quiet(make_project: MakeProject) -> None:
+    """A dry run says what would be done and how long it takes, and does nothing; a quiet one shows what came of it."""
+    config_dir = make_project(hpo={"max_trials": 3})
+    config = ("--config-dir", str(config_dir))
+    first = assay("sweep", *config, "--dry-run")
+    assert first.stdout.splitlines()[1:] == ["3 would be run, of up to 2 fold(s) each, one after another"]
+    assert not (config_dir.parent / "outputs").exists()
+    quiet = assay("sweep", *config, "--quiet", "--max-trials", "2")
+    assert quiet.returncode == 0
+    assert "trial 0 fold" not in quiet.stdout
+    assert "minimize" in quiet.stdout
+    calls = (config_dir.parent / "calls.jsonl").read_text()
+    lines = assay("sweep", *config, "--dry-run", "--workers", "2").stdout.splitlines()
+    assert ": 2 trials are in the tracking store" in lines[0]
+    assert lines[1] == "1 would be run, of up to 2 fold(s) each, 2 at a time"
+    assert re.fullmatch(r"about \d+ s if they are like those that are there", lines[2])
+    assert (config_dir.parent / "calls.jsonl").read_text() == calls

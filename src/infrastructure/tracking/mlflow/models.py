@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ import mlflow.pyfunc
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
+from mlflow.models.utils import load_serving_example
+from pydantic import JsonValue
 
 from infrastructure.errors import IdentityError, RunNotFoundError, TrackingError
 from infrastructure.naming.fingerprints import fingerprint
@@ -155,6 +158,15 @@ def find_version(uri: str) -> RegisteredVersion:
             f"allowed: models:/NAME@ALIAS or models:/NAME/VERSION: {error.message}"
         ) from error
     return RegisteredVersion(found.name, str(found.version), found.run_id, found.source, dict(found.tags))
+
+
+def example_row(uri: str) -> dict[str, JsonValue]:
+    """Return the first row of the input example that a model carries, or nothing if it carries none."""
+    try:
+        example = json.loads(load_serving_example(uri))["dataframe_split"]
+    except (MlflowException, OSError, LookupError):
+        return {}
+    return dict(zip(example["columns"], example["data"][0], strict=True))
 
 
 def is_servable(run_id: str) -> bool:

@@ -94,14 +94,24 @@ def quoted(value: str) -> str:
     return f'"{value}"' if "'" in value else f"'{value}'"
 
 
-def search(query: str) -> list[RunRecord]:
-    """Return all runs of the configured experiment that match a query in MLflow's language, the oldest first."""
+def runs_of_experiment(name: str) -> list[RunRecord]:
+    """Return all runs of another experiment, the oldest first. Raises RunNotFoundError if the store has none."""
+    session = current_session()
+    found = session.client.get_experiment_by_name(name)
+    if found is None:
+        there = ", ".join(sorted(experiment.name for experiment in session.client.search_experiments()))
+        raise RunNotFoundError(f"no experiment {name!r} in {session.tracking_uri}; it has: {there}")
+    return search("", found.experiment_id)
+
+
+def search(query: str, experiment_id: str = "") -> list[RunRecord]:
+    """Return all runs that match a query in MLflow's language, the oldest first; by default of our experiment."""
     session = current_session()
     found: list[RunRecord] = []
     token: str | None = None
     while True:
         page = session.client.search_runs(
-            [session.experiment_id],
+            [experiment_id or session.experiment_id],
             filter_string=query,
             max_results=PAGE,
             order_by=["attributes.start_time ASC"],

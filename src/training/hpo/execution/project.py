@@ -31,6 +31,11 @@ class Project:
     run_name: str
     paths: StudyPaths
 
+    @property
+    def model_name(self) -> str:
+        """The name under which the project's models are registered."""
+        return self.config.mlflow.registered_model_name or self.config.hpo.study_name
+
 
 def load_and_check(config_dir: str | Path | None, overrides: Sequence[str]) -> ProjectConfig:
     """Return a project's configurations if they are sound alone and together; raise ConfigError with all faults."""

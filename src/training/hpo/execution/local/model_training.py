@@ -70,16 +70,15 @@ def _train_model(
         if not run.is_done:
             result = _train(task, model_runs, run, progress)
             model_runs.complete(run, result, task.params, task.paths)
-    name = project.config.mlflow.registered_model_name or project.config.hpo.study_name
-    version = model_runs.register(run, name) if register else ""
+    version = model_runs.register(run, project.model_name) if register else ""
     if register and not version:
         progress.message(f"{run.name}: not registered, since it was trained without a predict function and data to try")
     return ModelResult(
         run_id=run.run_id,
         run_name=run.name,
         trial_number=trial.record.number,
-        model_uri=f"models:/{name}/{version}" if version else f"runs:/{run.run_id}/model",
-        model_name=name,
+        model_uri=f"models:/{project.model_name}/{version}" if version else f"runs:/{run.run_id}/model",
+        model_name=project.model_name,
         version=version,
         test=model_runs.test_metrics(run),
         reused=run.is_done,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from infrastructure.errors import DataError, ExecutionError
 from infrastructure.executors.base import Executor
@@ -19,8 +20,12 @@ from training.hpo.execution.optuna_exchange import read_optuna_study
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import Project, open_project
 from training.hpo.execution.results import StudyResult
+from training.hpo.records import TrialRecord
 from training.hpo.tracking.explain import nearest_study
+from training.hpo.tracking.foreign_runs import foreign_trials
 from training.hpo.tracking.study_runs import StudyRuns, find_study_run, study_lease
+
+FROM_MLFLOW: Final = "mlflow:"
 
 
 def sweep(
@@ -34,14 +39,15 @@ def sweep(
     """Run the project's study up to `hpo.max_trials` trials, going on where its runs in the tracking store end.
 
     With `force` it is started over as a new variant, and the old one is kept. `import_from` is the URL of an Optuna
-    storage whose study is taken in first: its trials inform the sampler, and don't count as trials of this study.
+    storage whose study is taken in first, or `mlflow:` and the name of an experiment of the tracking store, whose runs
+    are: its trials inform the sampler, and don't count as trials of this study.
     Raises ConfigError for faulty configurations before any run exists, and ExecutionError if no trial completed.
     """
     project = open_project(config_dir, overrides, force=force)
     show = progress or Progress()
     timeout = project.config.hpo.timeout
     deadline = time.monotonic() + timeout if timeout is not None else float("inf")
-    imported = None if import_from is None else read_optuna_study(project, import_from)
+    imported = None if import_from is None else read_trials(project, import_from, show)
     folds = folds_if_new(project)
     with ended_on_error(), study_lease(project.context.study_key_hash, project.run_name, project.paths.folder):
         if force:  # what lies in the folder of a variant that is yet to come is of a store that was lost
@@ -50,12 +56,45 @@ def sweep(
         with runs:
             driver = open_study(project, runs, show, folds)
             if imported is not None:
-                count = driver.take_in(imported)
-                show.message(f"{count} new trials taken in from Optuna")
+                show.message(f"{driver.take_in(imported)} new trials taken in")
             with executor_of(project, driver) as executor:
                 driver.run(executor, Limits(project.config.hpo.max_trials, deadline))
             result = close_study(project, driver, runs)
     return result
+
+
+def import_trials(
+    source: str,
+    config_dir: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    progress: Progress | None = None,
+) -> int:
+    """Take trials into the project's study as `sweep` does, run none, and return how many were new."""
+    project = open_project(config_dir, overrides)
+    show = progress or Progress()
+    imported = read_trials(project, source, show)
+    folds = folds_if_new(project)
+    with (
+        ended_on_error(),
+        study_lease(project.context.study_key_hash, project.run_name, project.paths.folder),
+        StudyRuns.open(project.context, project.run_name, project.paths.folder) as runs,
+    ):
+        driver = open_study(project, runs, show, folds)
+        count = driver.take_in(imported)
+        runs.complete_study(driver.best, len(driver.records), is_done=False)
+    return count
+
+
+def read_trials(project: Project, source: str, progress: Progress) -> list[TrialRecord]:
+    """Return trials from elsewhere: from an Optuna storage, or with `mlflow:` from an experiment's runs."""
+    if not source.startswith(FROM_MLFLOW):
+        return read_optuna_study(project, source)
+    experiment = source.removeprefix(FROM_MLFLOW)
+    records, refused = foreign_trials(experiment, project.context.study_key_hash, project.config.hpo)
+    if refused:
+        progress.message(f"{len(refused)} runs of {experiment} are not taken; the first: {refused[0]}")
+    return records
 
 
 def folds_if_new(project: Project) -> tuple[Fold, ...] | None:

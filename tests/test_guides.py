@@ -1,0 +1,44 @@
+"""The guides: every file that they show is written, and every command is run."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+GUIDES = sorted((REPOSITORY / "docs" / "guides").glob("*.md"))
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# file: (\S+)\n")
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
+def test_guide(guide: Path, tmp_path: Path) -> None:
+    """From an empty folder to the guide's end, each block in its turn."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    script = ["set -e"]
+    for kind, text in BLOCK.findall(guide.read_text()):
+        shown = FILE.match(text)
+        if kind == "sh":
+            script.append(text)
+            continue
+        assert shown is not None, f"a {kind} block of {guide.name} doesn't say which file it is"
+        (tmp_path / shown.group(1)).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / shown.group(1)).write_text(text)
+    assert len(script) > 1
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(script)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
