@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
@@ -385,14 +385,6 @@ def paired_scores(data: Path, rows: int, seeds: int, epochs: int) -> dict[str, l
     return scores
 
 
-def demo_data(folder: Path, rows: int) -> Iterator[Path]:
-    """Yield a folder with the texts of Assay's demo."""
-    from training.resume_data import write_resume_data  # noqa: PLC0415
-
-    write_resume_data(folder, {"train": rows}, seed=1)
-    yield folder
-
-
 def measure(data: Path, given: argparse.Namespace) -> None:
     """Run all arms in turns, print and keep what came of it."""
     timings: dict[str, list[float]] = {arm: [] for arm in ("floor", *ARMS)}
@@ -458,9 +450,11 @@ def main() -> None:
     elif given.data:
         measure(given.data.resolve(), given)
     else:
+        from training.resume_data import write_resume_data  # noqa: PLC0415
+
         with tempfile.TemporaryDirectory(prefix="demo-") as folder:
-            for data in demo_data(Path(folder), given.rows):
-                measure(data, given)
+            write_resume_data(Path(folder), {"train": given.rows}, seed=1)
+            measure(Path(folder), given)
 
 
 if __name__ == "__main__":
