@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 import uuid
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,20 @@ def test_an_error_in_one_of_many_calls_is_told(study: str, monkeypatch: pytest.M
     sender._send_at_once([trial(study, "0"), trial(study, "2")])
     with pytest.raises(type(error)):
         sender._send_at_once([trial(study, str(number)) for number in range(3)])
+
+
+def test_trials_begin_in_order(study: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of trials that are sent at once none is in the store before an earlier one, however long that takes."""
+    there: list[str] = []
+
+    def send(_: Sender, operation: Operation) -> None:
+        if operation.kind == "create" and operation.parent == study:
+            time.sleep(0.1 if operation.name == "0" else 0)
+            there.append(operation.name)
+
+    monkeypatch.setattr(Sender, "send", send)
+    Sender(lambda: False)._send_at_once([trial(study, str(number)) for number in range(4)])
+    assert there == ["0", "1", "2", "3"]
 
 
 def test_one_that_is_refused_does_not_hold_up_the_others(

@@ -1,7 +1,8 @@
 """Sends operations to the tracking store: one by one, or many together in the fewest and cheapest calls.
 
 Many together are one transaction of a local store. To a server they go in several calls at once, but those of one trial
-in their order, so that no run is done before the runs below it.
+in their order, so that no run is done before the runs below it; and trials begin in the order of their numbers, so that
+whoever goes on elsewhere finds no gap between them.
 """
 
 from __future__ import annotations
@@ -70,40 +71,52 @@ class Sender:
                 self._trees[operation.run] = self._trees.get(operation.parent, operation.run)
         if session.store_folder is not None:
             with session.client.transaction():
-                self._send_all(operations)
+                self._send_all(merged(operations))
         elif all(operation.run in self._trees for operation in operations):
             of_tree: dict[str, list[Operation]] = {}
             for operation in operations:
                 of_tree.setdefault(self._trees[operation.run], []).append(operation)
-            self._send_at_once(of_tree.values())
+            self._send_at_once([merged(tree) for tree in of_tree.values()])
         else:  # the study's own run, or one that was taken up: nothing may overtake it
-            self._send_all(operations)
+            self._send_all(merged(operations))
 
     def _send_all(self, operations: Iterable[Operation]) -> None:
-        for operation in merged(operations):
+        for operation in operations:
             if self._is_ended():
                 raise SendingStoppedError
             self.send(operation)
 
-    def _send_at_once(self, sequences: Iterable[Sequence[Operation]]) -> None:
-        """Send several sequences at the same time, each in its order; raise the first error of one of them."""
-        of_all = list(sequences)
-        waiting = iter(of_all)  # of a list, so a thread takes the next one whole
+    def _send_at_once(self, sequences: Sequence[Sequence[Operation]]) -> None:
+        """Send several sequences at the same time, each in its order, and the first of each in the order of all.
+
+        Raises the first error of one of them.
+        """
+        waiting = iter(sequences)
+        beginning = threading.Lock()
         errors: list[Exception] = []
         client = current_session().client
         patience = client.patience
 
+        def send_next() -> bool:
+            with beginning:
+                sequence = None if errors else next(waiting, None)
+                if sequence is not None:
+                    self._send_all(sequence[:1])
+            if sequence is not None:
+                self._send_all(sequence[1:])
+            return sequence is not None
+
         def work() -> None:
             with client.hurried(patience):
-                while not errors and (sequence := next(waiting, None)) is not None:
-                    try:
-                        self._send_all(sequence)
-                    except Exception as error:  # noqa: BLE001  a thread's boundary: it is raised below
-                        errors.append(error)
+                try:
+                    while send_next():
+                        pass
+                except Exception as error:  # noqa: BLE001  a thread's boundary: it is raised below
+                    errors.append(error)
 
         threads = [
             threading.Thread(target=work, name="outbox-call", daemon=True)
-            for _ in range(min(CALLS_AT_ONCE, len(of_all)))
+            for _ in range(min(CALLS_AT_ONCE, len(sequences)))
         ]
         for thread in threads:
             thread.start()

@@ -28,8 +28,13 @@ def server(tmp_path: Path, empty_store: Path) -> Iterator[str]:
 
 def test_begun_here_and_finished_there(make_project: MakeProject, server: str) -> None:
     """A sweep that is killed in one folder goes on in another one, by the server alone; no finished fold again."""
-    uninterrupted = sweep(make_project("alone"), ["hpo.max_trials=6"])
-    here, there = make_project("here"), make_project("there")
+    alone, here, there = (make_project(name) for name in ("alone", "here", "there"))
+    for config_dir in (alone, here, there):  # so slow that what is done is sent meanwhile
+        function = config_dir.parent / "objective.py"
+        function.write_text(
+            f"import time\n{function.read_text()}".replace("    loss =", "    time.sleep(0.2)\n    loss =")
+        )
+    uninterrupted = sweep(alone, ["hpo.max_trials=6"])
     for config_dir in (here, there):
         (config_dir / "mlflow.yaml").write_text(f"tracking_uri: {server}\n")
         (config_dir.parent / "mlflow.db").unlink()
