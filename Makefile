@@ -78,7 +78,7 @@ lock:  ## resolve the exact versions anew
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet pip-tools
 	$(VENV)-lock/bin/pip-compile --quiet --upgrade --strip-extras --no-annotate --no-header --allow-unsafe \
-		--no-emit-index-url --no-emit-find-links --no-emit-options --extra dev --extra transformers \
+		--no-emit-index-url --no-emit-find-links --no-emit-options --extra dev --extra ray --extra transformers \
 		--constraint requirements.in --output-file requirements.lock pyproject.toml
 	sed -i 's/+cpu$$//' requirements.lock
 	rm -r $(VENV)-lock

@@ -12,7 +12,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from infrastructure.config.schema import DataConfig, HpoConfig, MlflowConfig, NamingConfig, PathsConfig, TrainConfig
+from infrastructure.config.schema import (
+    DataConfig,
+    ExecutorConfig,
+    HpoConfig,
+    MlflowConfig,
+    NamingConfig,
+    PathsConfig,
+    TrainConfig,
+)
 from infrastructure.config.schema.base import is_identity
 
 TARGET = Path(__file__).with_name("configuration.md")
@@ -21,6 +29,7 @@ FILES = {
     "hpo.yaml": HpoConfig,
     "train.yaml": TrainConfig,
     "mlflow.yaml": MlflowConfig,
+    "executor.yaml": ExecutorConfig,
     "naming.yaml": NamingConfig,
     "paths.yaml": PathsConfig,
 }

@@ -25,13 +25,13 @@ from infrastructure.tracking.mlflow.session import set_session
 from tests.faults import planted
 from tests.faults.boundaries import Boundaries
 from tests.faults.observation import observe
+from training.hpo.execution.local import model_training
 from training.hpo.execution.local import sweep as sweeping
-from training.hpo.execution.local import workers
 from training.hpo.execution.local.refit import refit
 from training.hpo.execution.local.sweep import sweep
 from training.hpo.execution.local.workers import make_executor
 
-WORK: Final[tuple[Any, ...]] = (sweeping, workers)
+WORK: Final[tuple[Any, ...]] = (sweeping, model_training)
 """The modules that make executors."""
 
 
@@ -62,9 +62,7 @@ class Ending(BaseModel):
     at: str = ""
 
 
-def _inline(
-    _workers: int, _trainer: str, on_report: OnReport, on_retry: OnRetry, _environment: object = None
-) -> Executor:
+def _inline(_project: object, _workers: int, on_report: OnReport, on_retry: OnRetry) -> Executor:
     return InlineExecutor(on_report, on_retry)
 
 

@@ -413,16 +413,16 @@ def test_no_operation_holds_one() -> None:
 
 def test_a_log_is_clean_while_its_worker_runs(tmp_path: Path) -> None:
     """What a training prints is clean as it comes, so that a driver that is killed leaves none behind."""
-    log = tmp_path / "worker.log"
+    payload: dict[str, JsonValue] = {"api_token": "word-of-mine-1", "print": "it is word-of-mine-1", "steps": 1}
+    task = Task("a", "tests.infrastructure.executors.tasks:work", payload, tmp_path)
     during: list[str] = []
 
     def read(*_: object) -> bool:
-        during.append(log.read_text())
+        during.append(task.log_path.read_text())
         return False
 
-    payload: dict[str, JsonValue] = {"api_token": "word-of-mine-1", "print": "it is word-of-mine-1", "steps": 1}
     with LocalExecutor(1, read, lambda *_: None, dict(os.environ)) as executor:
-        executor.submit(Task("a", "tests.infrastructure.executors.tasks:work", payload, log))
+        executor.submit(task)
         executor.wait()
     assert during == ["it is ***\n"]
 

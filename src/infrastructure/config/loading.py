@@ -17,7 +17,15 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from infrastructure.config.overrides import Override, apply_override, parse_override
 from infrastructure.config.problems import explain, nearest
 from infrastructure.config.references import Substitution
-from infrastructure.config.schema import DataConfig, HpoConfig, MlflowConfig, NamingConfig, PathsConfig, TrainConfig
+from infrastructure.config.schema import (
+    DataConfig,
+    ExecutorConfig,
+    HpoConfig,
+    MlflowConfig,
+    NamingConfig,
+    PathsConfig,
+    TrainConfig,
+)
 from infrastructure.config.yaml_reader import Document, KeyPath, display_path, key_name, read_yaml
 from infrastructure.errors import ConfigError, ProjectNotFoundError
 from infrastructure.redaction import remember_credentials
@@ -45,10 +53,11 @@ TRAIN: Final[Section[TrainConfig]] = Section(
     "train", TrainConfig, TypeAdapter(TrainConfig), is_required=True, is_kept=True
 )
 MLFLOW: Final[Section[MlflowConfig]] = Section("mlflow", MlflowConfig, TypeAdapter(MlflowConfig))
+EXECUTOR: Final[Section[ExecutorConfig]] = Section("executor", ExecutorConfig, TypeAdapter(ExecutorConfig))
 NAMING: Final[Section[NamingConfig]] = Section("naming", NamingConfig, TypeAdapter(NamingConfig))
 PATHS: Final[Section[PathsConfig]] = Section("paths", PathsConfig, TypeAdapter(PathsConfig))
 
-SECTION_NAMES: Final = tuple(section.name for section in (DATA, HPO, TRAIN, MLFLOW, NAMING, PATHS))
+SECTION_NAMES: Final = tuple(section.name for section in (DATA, HPO, TRAIN, MLFLOW, EXECUTOR, NAMING, PATHS))
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,7 @@ class ProjectConfig:
     hpo: HpoConfig
     train: TrainConfig
     mlflow: MlflowConfig
+    executor: ExecutorConfig
     naming: NamingConfig
     paths: PathsConfig
 
@@ -80,11 +90,13 @@ def load_project_config(
     loader = _Loader(config_dir, os.environ if environ is None else environ)
     loader.take_overrides(overrides)
     data, hpo, train = loader.load(DATA), loader.load(HPO), loader.load(TRAIN)
-    mlflow, naming, paths = loader.load(MLFLOW), loader.load(NAMING), loader.load(PATHS)
+    mlflow, executor = loader.load(MLFLOW), loader.load(EXECUTOR)
+    naming, paths = loader.load(NAMING), loader.load(PATHS)
     problems = [*_unknown_files(config_dir), *loader.problems]
-    if problems or not (data and hpo and train and mlflow and naming and paths):
+    if problems or not (data and hpo and train and mlflow and executor and naming and paths):
         raise ConfigError(problems)
-    return ProjectConfig(config_dir.absolute().parent, config_dir, data, hpo, train, mlflow, naming, paths)
+    root_dir = config_dir.absolute().parent
+    return ProjectConfig(root_dir, config_dir, data, hpo, train, mlflow, executor, naming, paths)
 
 
 def load_mlflow_config(config_dir: Path, environ: Mapping[str, str] | None = None) -> MlflowConfig:

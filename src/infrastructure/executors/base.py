@@ -1,8 +1,9 @@
 """The contract that every executor keeps.
 
-A task is a function by import path and a JSON payload; what came of it, the function itself writes to files. An
-executor belongs to one thread: `submit`, `wait`, `cancel` and `close` are called by its owner, and the owner's
-`on_report` and `on_retry` run inside `wait`, so that a decision to stop is made before the task goes on.
+A task is a function by import path and a JSON payload; what came of it, the function itself writes to files below the
+task's folder, which outlives the task wherever it ran. An executor belongs to one thread: `submit`, `wait`, `cancel`
+and `close` are called by its owner, and the owner's `on_report` and `on_retry` run inside `wait`, so that a decision to
+stop is made before the task goes on.
 
 A task whose process dies is begun again, `max_retries` times. One that is to end (SIGTERM) may save what it has first;
 so does one whose driver is gone.
@@ -23,6 +24,7 @@ from typing import Final, Literal, Self
 from pydantic import JsonValue
 
 from infrastructure.errors import one_line
+from infrastructure.paths.layout import TaskPaths
 
 TaskReport = Callable[[int, Mapping[str, float]], None]
 TaskFunction = Callable[[Mapping[str, JsonValue], TaskReport], None]
@@ -48,8 +50,13 @@ class Task:
     task_id: str
     function: str
     payload: Mapping[str, JsonValue]
-    log_path: Path
+    folder: Path
     max_retries: int = 0
+
+    @property
+    def log_path(self) -> Path:
+        """Where what the task prints goes."""
+        return TaskPaths(self.folder).log
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
@@ -20,6 +19,7 @@ from blake3 import blake3
 
 from infrastructure.naming import tags
 from infrastructure.naming.keys import canonical_json
+from infrastructure.paths.code import python_files
 
 UNKNOWN: Final = "unknown"
 
@@ -84,21 +84,13 @@ def _packages() -> dict[str, str]:
 
 
 def _project_code(root_dir: Path) -> str:
-    """Return the BLAKE3 over the project's own Python files: its modules, and its packages with an `__init__.py`."""
+    """Return the BLAKE3 over the project's own Python files."""
     whole = blake3()
-    for file in sorted(_python_files(root_dir)):
+    for file in sorted(python_files(root_dir)):
         name = os.fsencode(file.relative_to(root_dir).as_posix())
         content = file.read_bytes()
         whole.update(len(name).to_bytes(8, "big") + name + len(content).to_bytes(8, "big") + content)
     return whole.hexdigest()
-
-
-def _python_files(folder: Path) -> Iterator[Path]:
-    for entry in folder.iterdir():
-        if entry.suffix == ".py" and entry.is_file():
-            yield entry
-        elif entry.is_dir() and not entry.is_symlink() and (entry / "__init__.py").is_file():
-            yield from _python_files(entry)
 
 
 @functools.cache

@@ -17,4 +17,6 @@ def import_trainer(config_dir: Path | None, overrides: Sequence[str]) -> None:
     """Let the parent of the workers begin to import the project's trainer; faults are told by who comes next."""
     with suppress(AssayError):
         _, found = resolve_project_paths_with_fallback(config_dir=config_dir)
-        warm_parent(preloaded_modules(load_project_config(found, overrides).train.trainer))
+        config = load_project_config(found, overrides)
+        if config.executor.type == "local":
+            warm_parent(preloaded_modules(config.train.trainer))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from training.cli.options import project_options, quiet_option, run_training_step, with_shortcuts, workers_option
+from training.cli.options import project_options, quiet_option, run_training_step, workers_option
 
 
 @click.command()
@@ -14,9 +14,6 @@ from training.cli.options import project_options, quiet_option, run_training_ste
 @quiet_option
 @workers_option
 @click.option("-p", "--param", "params", multiple=True, required=True, metavar="NAME=VALUE", help="A hyperparameter.")
-def command(
-    config_dir: Path | None, overrides: tuple[str, ...], workers: int | None, params: tuple[str, ...], *, quiet: bool
-) -> None:
+def command(config_dir: Path | None, overrides: tuple[str, ...], params: tuple[str, ...], *, quiet: bool) -> None:
     """Cross-validate one configuration as a trial of the study."""
-    chosen = with_shortcuts(overrides, hpo__workers=workers)
-    run_training_step("training.cli.work:run_cv", config_dir, chosen, quiet=quiet, params=params)
+    run_training_step("training.cli.work:run_cv", config_dir, overrides, quiet=quiet, params=params)

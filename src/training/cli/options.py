@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import click
+
+SHORTCUTS: Final = "assay.shortcuts"
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -48,9 +50,28 @@ def json_option(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")(function)
 
 
+def shortcut(option: str, key: str, kind: Any, text: str) -> Callable[[F], F]:  # noqa: ANN401
+    """Return what adds an option to a command that is an override of one key."""
+
+    def keep(context: click.Context, _: click.Parameter, value: object) -> None:
+        if value is not None:
+            context.meta.setdefault(SHORTCUTS, []).append(f"{key}={value}")
+
+    return click.option(option, type=kind, help=text, expose_value=False, callback=keep)
+
+
+def executor_options(function: F) -> F:
+    """Add `--executor` and `--ray-address` to a command that trains."""
+    kinds = click.Choice(["local", "ray"])
+    text = "The Ray cluster, HOST:PORT or auto; by default one on this machine."
+    function = shortcut("--ray-address", "executor.ray_address", str, text)(function)
+    return shortcut("--executor", "executor.type", kinds, "Where trainings run.")(function)
+
+
 def workers_option(function: F) -> F:
-    """Add `--workers` to a command."""
-    return click.option("--workers", type=int, help="Folds at a time, each in its own process.")(function)
+    """Add `--workers` to a command, and where they are."""
+    text = "Folds at a time, each in its own process."
+    return shortcut("--workers", "hpo.workers", int, text)(executor_options(function))
 
 
 def quiet_option(function: F) -> F:
@@ -64,16 +85,16 @@ def force_option(function: F) -> F:
     return click.option("--force", is_flag=True, help=text)(function)
 
 
-def with_shortcuts(overrides: tuple[str, ...], **shortcuts: object) -> list[str]:
-    """Return the overrides with `section__key=value` shortcuts added for those that were given."""
-    given = [f"{name.replace('__', '.')}={value}" for name, value in shortcuts.items() if value is not None]
-    return [*overrides, *given]
+def with_shortcuts(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides of the command that is being run, with those that were given as options."""
+    return [*overrides, *click.get_current_context().meta.get(SHORTCUTS, ())]
 
 
 def run_training_step(path: str, config_dir: Path | None, overrides: Sequence[str], **options: object) -> None:
     """Do what `module:function` does, whose trainer is imported beside it, in the process that trainings come from."""
-    step("training.cli.ahead:import_trainer")(config_dir, overrides)
-    step(path)(config_dir=config_dir, overrides=overrides, **options)
+    chosen = with_shortcuts(overrides)
+    step("training.cli.ahead:import_trainer")(config_dir, chosen)
+    step(path)(config_dir=config_dir, overrides=chosen, **options)
 
 
 def step(path: str) -> Step:

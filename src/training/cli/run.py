@@ -11,7 +11,7 @@ from training.cli.options import (
     project_options,
     quiet_option,
     run_training_step,
-    with_shortcuts,
+    shortcut,
     workers_option,
 )
 
@@ -20,13 +20,11 @@ from training.cli.options import (
 @project_options
 @quiet_option
 @workers_option
-@click.option("--max-trials", type=int, help="Trials of the study in all.")
+@shortcut("--max-trials", "hpo.max_trials", int, "Trials of the study in all.")
 @force_option
 def command(
     config_dir: Path | None,
     overrides: tuple[str, ...],
-    workers: int | None,
-    max_trials: int | None,
     *,
     force: bool,
     quiet: bool,
@@ -35,5 +33,4 @@ def command(
 
     What the tracking store has already is not done again.
     """
-    chosen = with_shortcuts(overrides, hpo__workers=workers, hpo__max_trials=max_trials)
-    run_training_step("training.cli.work:run_all", config_dir, chosen, quiet=quiet, force=force)
+    run_training_step("training.cli.work:run_all", config_dir, overrides, quiet=quiet, force=force)

@@ -11,6 +11,7 @@ from training.cli.options import (
     project_options,
     quiet_option,
     run_training_step,
+    shortcut,
     step,
     with_shortcuts,
     workers_option,
@@ -21,17 +22,14 @@ from training.cli.options import (
 @project_options
 @quiet_option
 @workers_option
-@click.option("--max-trials", type=int, help="Trials of the study in all.")
-@click.option("--timeout", type=float, help="Seconds after which no further trial is begun.")
+@shortcut("--max-trials", "hpo.max_trials", int, "Trials of the study in all.")
+@shortcut("--timeout", "hpo.timeout", float, "Seconds after which no further trial is begun.")
 @click.option("--dry-run", is_flag=True, help="Say what would be run and what is there already, and run nothing.")
 @force_option
 @click.option("--import", "import_from", metavar="URL", help="An Optuna storage, or mlflow:EXPERIMENT, taken in first.")
 def command(
     config_dir: Path | None,
     overrides: tuple[str, ...],
-    workers: int | None,
-    max_trials: int | None,
-    timeout: float | None,
     import_from: str | None,
     *,
     dry_run: bool,
@@ -39,10 +37,9 @@ def command(
     quiet: bool,
 ) -> None:
     """Run the study's trials, each cross-validated, going on where the tracking store ends."""
-    chosen = with_shortcuts(overrides, hpo__workers=workers, hpo__max_trials=max_trials, hpo__timeout=timeout)
     if dry_run:
-        step("training.cli.answers.plan:show_plan")(config_dir=config_dir, overrides=chosen)
+        step("training.cli.answers.plan:show_plan")(config_dir=config_dir, overrides=with_shortcuts(overrides))
         return
     run_training_step(
-        "training.cli.work:run_sweep", config_dir, chosen, quiet=quiet, force=force, import_from=import_from
+        "training.cli.work:run_sweep", config_dir, overrides, quiet=quiet, force=force, import_from=import_from
     )

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from training.cli.options import force_option, project_options, quiet_option, run_training_step
+from training.cli.options import executor_options, force_option, project_options, quiet_option, run_training_step
 
 
 @click.command()
 @project_options
 @quiet_option
+@executor_options
 @click.option("--trial", type=int, help="The trial whose hyperparameters are used; by default the best.")
 @force_option
 def command(

@@ -67,7 +67,7 @@ class TrainingTask(BaseModel):
     def as_task(self) -> Task:
         """Return the task for an executor."""
         payload = self.model_dump(mode="json")
-        return Task(self.task_id, RUN_FUNCTION, payload, self.paths.log, self.train.max_retries)
+        return Task(self.task_id, RUN_FUNCTION, payload, self.folder, self.train.max_retries)
 
     @classmethod
     def from_payload(cls, payload: Mapping[str, JsonValue]) -> Self:

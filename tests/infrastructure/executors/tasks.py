@@ -62,6 +62,27 @@ def save_when_told(file: Path, report: TaskReport) -> None:
     raise SystemExit(143)
 
 
+def read_file(file: str) -> None:
+    """Print where a file is, and what is in it."""
+    print(file, Path(file).read_text(), flush=True)
+
+
+def write_file(file: str) -> None:
+    """Write to a file what a variable of the environment says."""
+    Path(file).parent.mkdir(exist_ok=True)
+    Path(file).write_text(os.environ.get("COLOUR", "none"))
+
+
+def linger_once(text: str) -> None:
+    """Write to a file which process runs this one's executor, and wait to be killed, unless the file is there."""
+    pid, _, _ = text.partition(" ")
+    if not Path(pid).exists():
+        parent = Path("/proc", str(os.getppid()), "stat").read_text().rpartition(")")[2].split()[1]
+        Path(f"{pid}.new").write_text(parent)
+        Path(f"{pid}.new").rename(pid)
+        time.sleep(60)
+
+
 def fork(pid_file: str) -> None:
     """Leave a child behind that lives for a minute."""
     if (pid := os.fork()) == 0:
@@ -93,5 +114,8 @@ ACTIONS: Final[Mapping[str, Callable[[str], object]]] = {
     "pid": lambda file: Path(file).write_text(str(os.getpid())),
     "disorder": make_disorder,
     "order": lambda file: Path(file).write_text(f"{Path.cwd()} {'/nowhere' in sys.path} {os.environ['COLOUR']}"),
-    "file": lambda text: Path(text).write_text(os.environ.get("COLOUR", "none")),
+    "file": write_file,
+    "read": read_file,
+    "once": linger_once,
+    "environment": lambda names: print(*(name for name in names.split() if name in os.environ), flush=True),
 }

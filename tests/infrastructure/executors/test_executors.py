@@ -64,8 +64,8 @@ class ExecutorContract(ABC):
         """Return an executor."""
 
     def task(self, tmp_path: Path, task_id: str = "a", **payload: object) -> Task:
-        """Return a task with a log of its own."""
-        return Task(task_id, WORK, payload, tmp_path / f"{task_id}.log")  # type: ignore[arg-type]
+        """Return a task with a folder of its own."""
+        return Task(task_id, WORK, payload, tmp_path / f"folder-{task_id}")  # type: ignore[arg-type]
 
     def test_task_is_done(self, tmp_path: Path) -> None:
         """A task that returns is done, and what it wrote is there."""
@@ -154,7 +154,7 @@ class TestLocalExecutor(ExecutorContract):
             with LocalExecutor(1, never, unheard, environment, preload) as executor:
                 executor.submit(self.task(tmp_path, str(index), modules="wave this"))
                 drain(executor)
-        logs = [(tmp_path / f"{index}.log").read_text().splitlines()[-1] for index in range(3)]
+        logs = [self.task(tmp_path, str(index)).log_path.read_text().splitlines()[-1] for index in range(3)]
         assert logs == ["['wave']", "['this']", "['wave']"]
 
     def test_dead_process_is_told_with_its_cause(self, tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ class TestLocalExecutor(ExecutorContract):
             drain(executor)
         before, after = ((tmp_path / name).read_text() for name in ("before", "after"))
         assert before == after
-        assert [(tmp_path / f"{name}.log").read_text() for name in ("a", "b")] == ["a\n", "b\n"]
+        assert [self.task(tmp_path, name).log_path.read_text() for name in ("a", "b")] == ["a\n", "b\n"]
 
     def test_idle_process_that_is_killed(self, tmp_path: Path) -> None:
         """A task isn't lost to a process that died while it had nothing to do."""
@@ -286,7 +286,7 @@ class TestLocalExecutor(ExecutorContract):
                 from infrastructure.executors.base import Task
                 from infrastructure.executors.local import LocalExecutor
                 with LocalExecutor(1, lambda *_: False, lambda *_: None, dict(os.environ)) as executor:
-                    executor.submit(Task("a", "{WORK}", {payload!r}, Path("{tmp_path}/log")))
+                    executor.submit(Task("a", "{WORK}", {payload!r}, Path("{tmp_path}/folder")))
                     print(*(running.worker.process.pid for running in executor._running.values()), flush=True)
                     executor.wait()
                 """
@@ -333,7 +333,7 @@ class TestLocalExecutor(ExecutorContract):
                 from infrastructure.executors.local import LocalExecutor
                 print("once")
                 with LocalExecutor(1, lambda *_: False, lambda *_: None, dict(os.environ)) as executor:
-                    executor.submit(Task("a", "{WORK}", {{}}, Path("{tmp_path}/log")))
+                    executor.submit(Task("a", "{WORK}", {{}}, Path("{tmp_path}/folder")))
                     print(executor.wait()[0].state)
                 """
             )

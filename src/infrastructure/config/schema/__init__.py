@@ -2,7 +2,7 @@
 
 from infrastructure.config.schema.data import DataConfig
 from infrastructure.config.schema.hpo import HpoConfig
-from infrastructure.config.schema.project import MlflowConfig, NamingConfig, PathsConfig
+from infrastructure.config.schema.project import ExecutorConfig, MlflowConfig, NamingConfig, PathsConfig
 from infrastructure.config.schema.train import TrainConfig
 
-__all__ = ["DataConfig", "HpoConfig", "MlflowConfig", "NamingConfig", "PathsConfig", "TrainConfig"]
+__all__ = ["DataConfig", "ExecutorConfig", "HpoConfig", "MlflowConfig", "NamingConfig", "PathsConfig", "TrainConfig"]

@@ -1,9 +1,9 @@
-"""`mlflow.yaml`, `naming.yaml` and `paths.yaml`: where runs and files go, and what they are called."""
+"""`mlflow.yaml`, `executor.yaml`, `naming.yaml`, `paths.yaml`: where runs, work and files go, and their names."""
 
 from __future__ import annotations
 
 import string
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -71,6 +71,26 @@ def _check_pattern(pattern: str) -> str:
 
 
 Pattern = Annotated[str, Field(max_length=LONGEST_RUN_NAME), AfterValidator(_check_pattern)]
+
+
+class Resources(ConfigModel):
+    """What one training takes of a Ray node: processors, graphics processors (0.5 is half of one), and custom ones."""
+
+    cpu: float = Field(default=1, gt=0)
+    gpu: float = Field(default=0, ge=0)
+    custom: dict[Name, float] = Field(default_factory=dict)
+
+
+class ExecutorConfig(ConfigModel):
+    """`executor.yaml`: where trainings run.
+
+    `local` is this machine, each in a process of its own. `ray` is the Ray cluster at `ray_address`, `host:port` or
+    `auto`; without one that of RAY_ADDRESS, or else a cluster of its own on this machine.
+    """
+
+    type: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
+    resources: Resources = Resources()
 
 
 class NamingConfig(ConfigModel):

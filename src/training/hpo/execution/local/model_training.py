@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from infrastructure.errors import ExecutionError
 from infrastructure.storage.own_files import delete_folder
 from training.execution.mlflow_setup import ended_on_error
 from training.execution.result import TrainingResult, read_result
 from training.execution.task import TrainingTask
-from training.hpo.execution.local.workers import train_alone
+from training.hpo.execution.local.workers import make_executor, train_alone
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import Project
 from training.hpo.execution.results import ModelResult
@@ -68,7 +70,7 @@ def _train_model(
         state = "the tracking store has it already" if run.is_done else "training"
         progress.training_started(f"{run.name} with trial {trial.record.number}: {state}")
         if not run.is_done:
-            result = _train(task, model_runs, run, progress)
+            result = _train(project, task, model_runs, run, progress)
             model_runs.complete(run, result, task.params, task.paths)
     version = model_runs.register(run, project.model_name) if register else ""
     if register and not version:
@@ -103,11 +105,13 @@ def _task(project: Project, trial: TrialRun, protocol: Protocol) -> TrainingTask
     )
 
 
-def _train(task: TrainingTask, model_runs: ModelRuns, run: ModelRun, progress: Progress) -> TrainingResult:
+def _train(
+    project: Project, task: TrainingTask, model_runs: ModelRuns, run: ModelRun, progress: Progress
+) -> TrainingResult:
     """Run the task in a process of its own; a result that lies on disk from before is taken as it is."""
     found = read_result(task.paths.result, task.key_hash)
     if found is None or not task.paths.model.is_dir():
-        found, reason = train_alone(task, progress)
+        found, reason = train_alone(task, partial(make_executor, project, 1), progress)
         if found is None:
             model_runs.fail(run, reason, "FAILED")
             raise ExecutionError(f"{run.name} failed: {reason} (log: {task.paths.log})")

@@ -126,8 +126,7 @@ def open_study(
 
 def executor_of(project: Project, driver: StudyDriver) -> Executor:
     """Return the executor for the study's folds, whose reports the driver answers."""
-    config = project.config
-    return make_executor(config.hpo.workers, config.train.trainer, driver.should_stop, driver.note_retry)
+    return make_executor(project, project.config.hpo.workers, driver.should_stop, driver.note_retry)
 
 
 def study_folds(project: Project, runs: StudyRuns, made: Sequence[Fold] | None = None) -> int:

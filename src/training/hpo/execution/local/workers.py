@@ -1,33 +1,50 @@
-"""The executor of trainings on this machine: processes forked from a parent that knows the trainer."""
+"""The executor of trainings: processes forked from a parent that knows the trainer, here or on a Ray cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib.util
+from collections.abc import Callable
+from functools import partial
 
-from infrastructure.errors import OutputError
+from infrastructure.errors import MissingExtraError, OutputError
 from infrastructure.executors.base import Executor, OnReport, OnRetry
 from infrastructure.executors.local import LocalExecutor
+from training.execution.inputs import training_inputs
 from training.execution.mlflow_setup import worker_environment
 from training.execution.preload import preloaded_modules
 from training.execution.result import TrainingResult, read_result
 from training.execution.task import TrainingTask
 from training.hpo.execution.progress import Progress
+from training.hpo.execution.project import Project
 
 
-def make_executor(
-    workers: int,
-    trainer: str,
-    on_report: OnReport,
-    on_retry: OnRetry,
-    environment: Mapping[str, str] | None = None,
-) -> Executor:
-    """Return an executor for folds and trainings, `workers` at a time; by default they know the tracking store."""
-    modules = preloaded_modules(trainer)
-    return LocalExecutor(workers, on_report, on_retry, environment or worker_environment(), modules)
+def make_executor(project: Project, workers: int, on_report: OnReport, on_retry: OnRetry) -> Executor:
+    """Return the executor of a project's folds and trainings, `workers` at a time.
+
+    Those on this machine know the tracking store. Raises MissingExtraError for Ray that isn't installed, and
+    ExecutionError if its cluster doesn't answer.
+    """
+    config = project.config
+    modules = preloaded_modules(config.train.trainer)
+    if config.executor.type == "local":
+        return LocalExecutor(workers, on_report, on_retry, worker_environment(), modules)
+    if importlib.util.find_spec("ray") is None:
+        raise MissingExtraError("executor.type: ray", "ray", "ray")
+    from infrastructure.executors.ray import RayExecutor, Resources  # noqa: PLC0415  an extra
+
+    return RayExecutor(
+        workers,
+        on_report,
+        on_retry,
+        config.executor.ray_address,
+        Resources(**config.executor.resources.model_dump()),
+        partial(training_inputs, config, project.paths.folds),
+        modules,
+    )
 
 
 def train_alone(
-    task: TrainingTask, progress: Progress, environment: Mapping[str, str] | None = None
+    task: TrainingTask, make: Callable[[OnReport, OnRetry], Executor], progress: Progress
 ) -> tuple[TrainingResult | None, str]:
     """Run one training that nothing prunes, and return its result, or None and why there is none.
 
@@ -37,7 +54,7 @@ def train_alone(
     def tell(_: str, cause: str) -> None:
         progress.message(f"{cause}; it is begun again")
 
-    with make_executor(1, task.train.trainer, lambda *_: False, tell, environment) as executor:
+    with make(lambda *_: False, tell) as executor:
         executor.submit(task.as_task())
         (outcome,) = executor.wait()
     if outcome.has_no_room:
