@@ -43,7 +43,7 @@ NAMES: Final = {
 
 def tasks(_: Path, count: int, at_a_time: int, __: str) -> None:
     """Do so many of Ray's own tasks."""
-    function: Any = ray.remote(num_cpus=CORES / at_a_time, max_retries=0)(lambda seconds: time.sleep(seconds))
+    function: Any = ray.remote(num_cpus=CORES / at_a_time, max_retries=0)(lambda seconds: time.sleep(seconds))  # noqa: PLW0108  Ray takes no built-in
     waiting = [function.remote(SLEEP) for _ in range(count)]
     ray.get(waiting)
 
