@@ -13,7 +13,7 @@ from plotly import graph_objects
 from scipy.stats import t as students_t
 
 from infrastructure.config.schema import HpoConfig
-from training.hpo.records import TrialRecord
+from training.hpo.records import TrialRecord, ranked_records
 from training.hpo.study import frozen_trial
 
 TOP: Final = 10
@@ -80,9 +80,7 @@ def _optunas_own(
 
 def top_trials(records: Sequence[TrialRecord], direction: str) -> list[TrialRecord]:
     """Return the best complete trials, each configuration once, the best first."""
-    sign = -1.0 if direction == "maximize" else 1.0
-    complete = [record for record in records if record.state == "complete" and record.answered_by is None]
-    return sorted(complete, key=lambda record: (sign * (record.value or 0.0), record.number))[:TOP]
+    return [record for record in ranked_records(records, direction) if record.answered_by is None][:TOP]
 
 
 def confidence(values: Sequence[float]) -> float | None:

@@ -54,8 +54,13 @@ class TrialRecord(BaseModel):
         return 0.0 if self.answered_by is not None else sum(fold.seconds for fold in self.folds.values())
 
 
+def ranked_records(records: Iterable[TrialRecord], direction: str) -> list[TrialRecord]:
+    """Return the complete trials of the study's own, the best first, of equals the first one."""
+    sign = -1.0 if direction == "maximize" else 1.0
+    complete = [r for r in records if r.state == "complete" and r.value is not None and not r.imported_from]
+    return sorted(complete, key=lambda record: (sign * (record.value or 0.0), record.number))
+
+
 def best_record(records: Iterable[TrialRecord], direction: str) -> TrialRecord | None:
     """Return the best complete trial of the study's own, of equals the first; None when there is no such one."""
-    complete = [r for r in records if r.state == "complete" and r.value is not None and not r.imported_from]
-    sign = 1.0 if direction == "maximize" else -1.0
-    return max(complete, key=lambda record: (sign * (record.value or 0.0), -record.number), default=None)
+    return next(iter(ranked_records(records, direction)), None)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
 from infrastructure.config.schema.hpo import Objective
-from training.hpo.records import TrialRecord
+from training.hpo.records import TrialRecord, ranked_records
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudyResult:
     """A study after a sweep or a cross-validation: all its trials by number, and the best one."""
 
@@ -21,11 +22,14 @@ class StudyResult:
     trials: tuple[TrialRecord, ...]
     best: TrialRecord
 
+    def __repr__(self) -> str:
+        """Return the study's name, how many trials it has, and its best one."""
+        best = f"best {self.best.number}: {self.objective.metric}={self.best.value:.6g}, {self.best.params}"
+        return f"StudyResult({self.name}, {len(self.trials)} trials, {best})"
+
     def leaderboard(self) -> tuple[TrialRecord, ...]:
         """Return the complete trials of the study's own, the best first."""
-        sign = -1.0 if self.objective.direction == "maximize" else 1.0
-        complete = [t for t in self.trials if t.state == "complete" and t.value is not None and not t.imported_from]
-        return tuple(sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number)))
+        return tuple(ranked_records(self.trials, self.objective.direction))
 
     def to_frame(self) -> pd.DataFrame:
         """Return the trials as a table: one row a trial, one column a hyperparameter."""
@@ -33,7 +37,24 @@ class StudyResult:
         return pd.DataFrame(rows)
 
 
-@dataclass(frozen=True)
+class CvResult(NamedTuple):
+    """A configuration that was cross-validated, as a trial, and the study that it belongs to."""
+
+    trial: TrialRecord
+    study: StudyResult
+
+    def __repr__(self) -> str:
+        """Return the trial's number, value and hyperparameters."""
+        value = f"{self.study.objective.metric}={self.trial.value:.6g}"
+        return f"CvResult(trial {self.trial.number}, {len(self.trial.folds)} folds, {value}, {self.trial.params})"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the folds as a table: one row a fold, one column a metric, and the seconds of its training."""
+        folds = sorted(self.trial.folds.items())
+        return pd.DataFrame([{"fold": index, **fold.metrics, "seconds": fold.seconds} for index, fold in folds])
+
+
+@dataclass(frozen=True, repr=False)
 class ModelResult:
     """A model that a refit or a final training made: `version` is empty if it wasn't registered.
 
@@ -48,3 +69,14 @@ class ModelResult:
     version: str
     test: dict[str, float]
     reused: bool
+
+    def __repr__(self) -> str:
+        """Return where the model is, of which trial it is, and how it scored on the test split."""
+        scores = "".join(f", test_{name}={value:.6g}" for name, value in self.test.items())
+        return f"ModelResult({self.model_uri}, trial {self.trial_number}{scores})"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the model as a table of one row, with a column for each metric of the test split."""
+        tested = {f"test_{name}": value for name, value in self.test.items()}
+        row = {"trial": self.trial_number, "model_uri": self.model_uri, "run_id": self.run_id, **tested}
+        return pd.DataFrame([row])

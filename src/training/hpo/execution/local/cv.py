@@ -12,8 +12,7 @@ from training.execution.mlflow_setup import ended_on_error
 from training.hpo.execution.local.sweep import close_study, executor_of, folds_if_new, open_study
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import open_project
-from training.hpo.execution.results import StudyResult
-from training.hpo.records import TrialRecord
+from training.hpo.execution.results import CvResult
 from training.hpo.search_space import check_params
 from training.hpo.tracking.study_runs import StudyRuns, study_lease
 
@@ -24,7 +23,7 @@ def cv(
     overrides: Sequence[str] = (),
     *,
     progress: Progress | None = None,
-) -> tuple[TrialRecord, StudyResult]:
+) -> CvResult:
     """Run all folds of one configuration as a trial of the project's study; return the trial and the study.
 
     A configuration that the study has finished is answered from its record. Raises ConfigError if `params` aren't a
@@ -43,4 +42,4 @@ def cv(
             result = close_study(project, driver, runs)
     if record.state != "complete":
         raise ExecutionError(f"trial {record.number} of {project.run_name} is {record.state}: {record.failure}")
-    return record, result
+    return CvResult(record, result)
