@@ -64,6 +64,7 @@ OTHERS: dict[tuple[type[BaseModel], str], object] = {
     (HpoConfig, "pruner"): {"type": "none"},
     (HpoConfig, "fold_pruner"): {"type": "none"},
     (HpoConfig, "cv"): {"type": "kfold"},
+    (HpoConfig, "selection"): {"accuracy_threshold": 0.5},
     (DataConfig, "max_samples"): {"train": 7},
     (search_space.Choice, "values"): ["b", "a"],
     (search_space.Constant, "value"): 2,
@@ -92,6 +93,7 @@ OUTSIDE_IDENTITY = {
     (HpoConfig, "max_trials"),
     (HpoConfig, "timeout"),
     (HpoConfig, "workers"),
+    (HpoConfig, "selection"),
     (hpo.FoldsFile, "folds_file"),
     (train.TransformersTrain, "device"),
     (train.SklearnTrain, "trusted_types"),
@@ -137,7 +139,7 @@ PLACES: dict[type[BaseModel], Place] = {
     model: place
     for section, root in (("data", DataConfig), ("hpo", HpoConfig), ("train", TrainConfig))
     for model, place in _reachable(root, Place(section))
-    if model is not train.FinalTraining
+    if model not in (train.FinalTraining, hpo.Selection, hpo.Latency)
 }
 MODELS = sorted(PLACES, key=lambda model: model.__name__)
 # A discriminator with one value changes only together with its model: by the field that holds the model.

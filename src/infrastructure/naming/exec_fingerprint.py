@@ -93,6 +93,11 @@ def _project_code(root_dir: Path) -> str:
     return whole.hexdigest()
 
 
+def machine() -> str:
+    """Return what kind of machine this is: system, processor, and how many of them."""
+    return f"{platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} CPUs"
+
+
 @functools.cache
 def _processor() -> str:
     """Return the processor's name; which instructions it has decides the last bits of a result."""

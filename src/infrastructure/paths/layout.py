@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-OWN_FOLDERS: Final = ("trial-", "fold-", "refit-", "final-")
+OWN_FOLDERS: Final = ("trial-", "fold-", "refit-", "latency-", "final-")
 """How the folders below a study's begin that are ours; what is in others belongs to the trainer."""
 
 
@@ -78,6 +78,10 @@ class StudyPaths:
     def refit(self, refit_key_hash: str) -> TaskPaths:
         """Return the files of a refit."""
         return TaskPaths(self.folder / f"refit-{refit_key_hash[:8]}")
+
+    def latency(self, refit_key_hash: str) -> TaskPaths:
+        """Return the files of the measurement of a refit's latency."""
+        return TaskPaths(self.folder / f"latency-{refit_key_hash[:8]}")
 
     def final(self, final_key_hash: str) -> TaskPaths:
         """Return the files of a final training."""

@@ -25,7 +25,7 @@ COMMANDS: Final = {
     "train": "Train the final model.",
     "status": "Show the study's trials.",
     "report": "Write one page about the study, with figures.",
-    "best": "Rank studies whose results mean the same by their best trials.",
+    "best": "Rank studies whose results mean the same, and name the champion.",
     "diff": "Show in which fields two studies, trials or configurations differ.",
     "lineage": "Follow a model back to its data and commit, and check each link.",
     "reproduce": "Do a training of the tracking store again and compare.",

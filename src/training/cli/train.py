@@ -13,7 +13,9 @@ from training.cli.options import executor_options, force_option, project_options
 @project_options
 @quiet_option
 @executor_options
-@click.option("--trial", type=int, help="The trial whose hyperparameters are used; by default the best.")
+@click.option(
+    "--trial", type=int, help="The trial whose hyperparameters are used; by default the one that is refitted."
+)
 @force_option
 def command(
     config_dir: Path | None, overrides: tuple[str, ...], trial: int | None, *, force: bool, quiet: bool

@@ -29,10 +29,9 @@ from training.execution.preload import RUN_FUNCTION
 from training.execution.result import TrainingResult
 from training.trainers.backbones import resolve_backbone
 from training.trainers.base import FitRequest
-from training.trainers.predictors import load_predict, predictor_of
+from training.trainers.predictors import load_predict, predictor_of, questions
 from training.trainers.registry import load_trainer
 
-TEXT_TASKS: Final = ("token_classification", "text_classification")
 METRIC_NAME: Final = re.compile(r"(?!/)[\w\-. :/]{1,200}", re.ASCII)
 EXAMPLE_ROWS: Final = 3
 
@@ -176,11 +175,7 @@ def _write_example(task: TrainingTask, model_dir: Path, train: pd.DataFrame | No
     predictor = predictor_of(task.train, task.root_dir)
     if predictor is None or train is None:
         return
-    if task.data.task in TEXT_TASKS:
-        example = train[[task.data.text_column]].head(EXAMPLE_ROWS)
-    else:
-        names = task.data.feature_columns or [name for name in train.columns if name != task.data.label_column]
-        example = train[list(names)].head(EXAMPLE_ROWS)
+    example = questions(task.data, train.head(EXAMPLE_ROWS))
     answer = load_predict(predictor)(model_dir, example)
     shown = {"input": example.to_dict(orient="records"), "output": answer.to_dict(orient="records")}
     write_bytes_atomic(task.paths.example, json.dumps(shown, default=_plain).encode())

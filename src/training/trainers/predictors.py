@@ -10,10 +10,11 @@ from typing import Final
 
 import pandas as pd
 
-from infrastructure.config.schema import TrainConfig
+from infrastructure.config.schema import DataConfig, TrainConfig
 from infrastructure.config.schema.train import FunctionTrain, SklearnTrain, TransformersTrain
 
 HERE: Final = Path(__file__).parent
+TEXT_TASKS: Final = ("token_classification", "text_classification")
 
 Predict = Callable[[Path, pd.DataFrame], pd.DataFrame]
 
@@ -71,6 +72,14 @@ def _project_code(import_path: str, root_dir: Path) -> tuple[Path, ...]:
     top = import_path.partition(":")[0].partition(".")[0]
     candidates = (root_dir / f"{top}.py", root_dir / top)
     return tuple(path for path in candidates if path.exists())[:1]
+
+
+def questions(data: DataConfig, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return rows with those columns alone that a model is asked with."""
+    if data.task in TEXT_TASKS:
+        return rows[[data.text_column]]
+    names = data.feature_columns or [name for name in rows.columns if name != data.label_column]
+    return rows[list(names)]
 
 
 def load_predict(predictor: Predictor) -> Predict:

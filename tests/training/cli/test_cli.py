@@ -192,7 +192,9 @@ def test_a_study_is_explained(make_project: MakeProject) -> None:
     config = ("--config-dir", str(config_dir))
     assert assay("run", *config).returncode == 0
     best = assay("best", *config)
-    assert (best.returncode, best.stdout.count("hpo_study-")) == (0, 1), best.stdout + best.stderr
+    assert (best.returncode, best.stdout.count("\n  local_"), best.stdout.count("champion: local_")) == (0, 1, 1), (
+        best.stdout + best.stderr
+    )
     lineage = assay("lineage", "models:/quadratic@champion", *config)
     assert lineage.returncode == 0, lineage.stderr
     whole = [line.split(": ")[0].split() for line in lineage.stdout.splitlines()]

@@ -159,6 +159,31 @@ class FoldsFile(ConfigModel):
 CrossValidation = Annotated[Holdout | KFold | GroupedKFold | RepeatedKFold | FoldsFile, Field(discriminator="type")]
 
 
+class Latency(ConfigModel):
+    """How fast a model predicts: the seconds an example, as the median of `calls` predictions of `batch_size` rows.
+
+    The rows are the first of the test split, without one of the validation split, without that of the training split.
+    """
+
+    batch_size: int = Field(default=1, ge=1, le=100_000)
+    calls: int = Field(default=30, ge=1, le=100_000)
+
+
+class Selection(ConfigModel):
+    """Chooses a fast trial among those that are about as good as the best one; without it the best is chosen.
+
+    Candidates are the best trials, at most `max_candidates`, whose values are worse than the best one by no more than
+    `accuracy_threshold`, a share of its value. `assay refit` refits them and measures their latency. From the best on,
+    each replaces the one before it that was chosen if it is faster by at least `min_gain`: with 0.1, if it predicts 1.1
+    times as many examples in the same time.
+    """
+
+    accuracy_threshold: float = Field(default=0.01, ge=0, lt=1)
+    min_gain: float = Field(default=0.1, ge=0)
+    max_candidates: int = Field(default=3, ge=2)
+    latency: Latency = Latency()
+
+
 class HpoConfig(ConfigModel):
     """`hpo.yaml`. `timeout` is in seconds; `workers` folds run at a time, each in a process of its own."""
 
@@ -173,3 +198,4 @@ class HpoConfig(ConfigModel):
     max_trials: Annotated[int, NOT_IDENTITY] = Field(default=20, ge=1)
     timeout: Annotated[float | None, NOT_IDENTITY] = Field(default=None, gt=0)
     workers: Annotated[int, NOT_IDENTITY] = Field(default=1, ge=1)
+    selection: Annotated[Selection | None, NOT_IDENTITY] = None

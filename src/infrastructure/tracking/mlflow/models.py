@@ -187,6 +187,21 @@ def stored_model_fingerprint(run_id: str) -> str | None:
             return None
 
 
+def fetch_model(run_id: str, folder: Path) -> None:
+    """Write the files of a run's model, as they were before it was packed, to `folder`, whole or not at all.
+
+    Raises TrackingError if the run keeps no model.
+    """
+    client = current_session().client
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        try:
+            kept = Path(client.download_artifacts(run_id, ARTIFACT_PATH, scratch))
+        except (MlflowException, OSError) as error:
+            raise TrackingError(f"run {run_id} keeps no model that can be read: {error}") from error
+        (kept / PACKED_FILES if (kept / MODEL_FILE).is_file() else kept).rename(folder)
+
+
 def registered_version(run_id: str, name: str) -> str:
     """Return the version of `name` that a run's model was registered as, or an empty text."""
     return next(iter(_versions(run_id, name)), "")

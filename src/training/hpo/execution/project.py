@@ -19,6 +19,7 @@ from training.hpo.tracking.context import HpoContext
 from training.hpo.tracking.setup import setup_hpo_mlflow_run, study_run_name
 from training.hpo.tracking.study_runs import study_variant
 from training.metric_names import check_metrics
+from training.trainers.predictors import predictor_of
 from training.trainers.registry import check_params
 
 
@@ -42,7 +43,7 @@ def load_and_check(config_dir: str | Path | None, overrides: Sequence[str]) -> P
     root_dir, found = resolve_project_paths_with_fallback(config_dir=config_dir)
     config = load_project_config(found, overrides)
     objective = config.hpo.objective
-    problems = [f"{found / 'hpo.yaml'} {text}" for text in _check_sampler(config)]
+    problems = [f"{found / 'hpo.yaml'} {text}" for text in (*_check_sampler(config), *_check_selection(config))]
     if config.train.trainer != "function":  # a function computes metrics of its own
         texts = check_metrics(config.data.task, objective, config.train.metrics)
         problems += [f"{found / ('train.yaml' if text.startswith('metrics') else 'hpo.yaml')} {text}" for text in texts]
@@ -64,6 +65,18 @@ def _check_sampler(config: ProjectConfig) -> list[str]:
         except ConfigError as error:
             return list(error.problems)
     return []
+
+
+def _check_selection(config: ProjectConfig) -> list[str]:
+    """See that a model can be asked for its latency."""
+    if config.hpo.selection is None:
+        return []
+    problems = []
+    if predictor_of(config.train, config.root_dir) is None:
+        problems.append("selection: its candidates are measured by their predictions; name train.yaml predict")
+    if config.data.path is None:
+        problems.append("selection: its candidates are measured on rows of the data; name data.yaml path")
+    return problems
 
 
 def open_project(

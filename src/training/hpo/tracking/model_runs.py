@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Final, Literal
 
 import pandas as pd
@@ -54,6 +55,10 @@ class Protocol:
     def key_hash(self, trial_key_hash: str) -> str:
         """Return the key of this training of a trial."""
         return refit_key_hash(trial_key_hash, self.document)
+
+
+REFIT: Final = Protocol(stage="hpo_refit", params={}, include_validation=False)
+"""A refit is the trial as it was, on the whole training split."""
 
 
 @dataclass(frozen=True)
@@ -172,3 +177,8 @@ class ModelRuns:
         return {
             name.removeprefix(TEST_PREFIX): value for name, value in metrics.items() if name.startswith(TEST_PREFIX)
         }
+
+
+def fetch_model(run_id: str, folder: Path) -> None:
+    """Write the model's own files, as a run keeps them, to a folder that isn't there yet, whole or not at all."""
+    models.fetch_model(run_id, folder)

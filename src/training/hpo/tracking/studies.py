@@ -9,6 +9,7 @@ from infrastructure.config.schema.hpo import Objective
 from infrastructure.errors import NotComparableError, RunNotFoundError
 from infrastructure.naming import tags
 from infrastructure.naming.differences import differences
+from infrastructure.naming.keys import StudyIdentity, identity_of, parse_document
 from infrastructure.tracking.mlflow import queries
 from infrastructure.tracking.mlflow.queries import RunRecord
 from training.hpo.records import TrialRecord
@@ -25,18 +26,36 @@ class StudySummary:
     trials: tuple[TrialRecord, ...]
 
     @property
+    def key(self) -> str:
+        """The key hash of the study."""
+        return self.run.tags[tags.STUDY_KEY]
+
+    @property
     def backbone(self) -> str:
         """The backbone as it was configured."""
         return self.run.tags.get(tags.BACKBONE, "")
 
 
-def family_studies(study_family_hash: str) -> list[StudySummary]:
-    """Return the experiment's studies that differ in the backbone alone: the newest variants, the oldest first."""
-    found = queries.find_runs({tags.STUDY_FAMILY: study_family_hash, tags.STAGE: tags.STAGE_SWEEP})
+@dataclass(frozen=True)
+class Mismatch:
+    """A study that isn't comparable, and why: the fields of data and evaluation that differ."""
+
+    study_name: str
+    run_id: str
+    reason: str
+
+
+def comparable_studies(identity: StudyIdentity) -> tuple[list[StudySummary], list[Mismatch]]:
+    """Return the experiment's studies whose results mean the same as this study's, and beside them the others.
+
+    Of variants the newest counts; the oldest study comes first.
+    """
     newest: dict[str, RunRecord] = {}
-    for run in sorted(found, key=lambda run: run.variant):
-        newest[run.tags[tags.STUDY_KEY]] = run
-    return [_summary(run) for run in newest.values()]
+    for run in sorted(queries.find_runs({tags.STAGE: tags.STAGE_SWEEP}), key=lambda run: run.variant):
+        newest[run.tags.get(tags.STUDY_KEY, run.run_id)] = run
+    reasons = {run.run_id: _mismatch(identity, run) for run in newest.values()}
+    mismatched = [Mismatch(run.name, run.run_id, why) for run in newest.values() if (why := reasons[run.run_id])]
+    return [_summary(run) for run in newest.values() if not reasons[run.run_id]], mismatched
 
 
 def named_studies(references: Sequence[str]) -> list[StudySummary]:
@@ -46,8 +65,13 @@ def named_studies(references: Sequence[str]) -> list[StudySummary]:
     """
     found = {run.run_id: run for run in (study_of(find_run(reference)) for reference in references)}
     first, *others = found.values()
+    identity = identity_of(key_document(first))
     for run in others:
-        _check_comparable(first, run)
+        if reason := _mismatch(identity, run):
+            raise NotComparableError(
+                f"{first.name} and {run.name} aren't comparable: {reason}; "
+                "compare studies with the same data, folds and metric"
+            )
     return [_summary(run) for run in found.values()]
 
 
@@ -59,16 +83,15 @@ def _summary(run: RunRecord) -> StudySummary:
     return StudySummary(run, Objective.model_validate(hpo["objective"]), records)
 
 
-def _check_comparable(one: RunRecord, two: RunRecord) -> None:
-    """Raise NotComparableError, with the fields that differ, unless data and evaluation are the same."""
-    if all(one.tags.get(key) == two.tags.get(key) for key in (tags.DATA_FINGERPRINT, tags.EVAL_FINGERPRINT)):
-        return
-    relevant = ("data.", "hpo.cv.", "hpo.objective.", "hpo.folds_fingerprint")
+def _mismatch(identity: StudyIdentity, run: RunRecord) -> str:
+    """Return in what data and evaluation of a run's study differ from a study's, or an empty text."""
     try:
-        found = [d for d in differences(key_document(one), key_document(two)) if f"{d.field}.".startswith(relevant)]
-    except RunNotFoundError:
-        found = []
-    reason = "; ".join(map(str, found)) or "their fingerprints of data and evaluation differ"
-    raise NotComparableError(
-        f"{one.name} and {two.name} aren't comparable: {reason}; compare studies with the same data, folds and metric"
-    )
+        document = key_document(run)
+    except RunNotFoundError as error:
+        return str(error)
+    other = identity_of(document)
+    if (identity.data_fingerprint, identity.eval_fingerprint) == (other.data_fingerprint, other.eval_fingerprint):
+        return ""
+    relevant = ("data.", "hpo.cv.", "hpo.objective.", "hpo.folds_fingerprint.")
+    found = differences(parse_document(identity.document), document)
+    return "; ".join(str(difference) for difference in found if f"{difference.field}.".startswith(relevant))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import partial
 
 from infrastructure.errors import ExecutionError
@@ -9,35 +10,45 @@ from infrastructure.storage.own_files import delete_folder
 from training.execution.mlflow_setup import ended_on_error
 from training.execution.result import TrainingResult, read_result
 from training.execution.task import TrainingTask
+from training.hpo.execution.choosing import stored_choice
 from training.hpo.execution.local.workers import make_executor, train_alone
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import Project
 from training.hpo.execution.results import ModelResult
-from training.hpo.records import best_record
 from training.hpo.tracking.model_runs import ModelRun, ModelRuns, Protocol
 from training.hpo.tracking.study_runs import TrialRun, find_study_run, stored_trials, study_lease
 
 
-def chosen_trial(project: Project, number: int | None) -> tuple[str, TrialRun]:
-    """Return the study's run id and the trial of this number, by default the best complete one.
-
-    Raises ExecutionError if the tracking store has no such study or trial.
-    """
+def study_trials(project: Project) -> tuple[str, dict[int, TrialRun]]:
+    """Return the study's run id and its trials by number. Raises ExecutionError if the store has no such study."""
     study = find_study_run(project.context.study_key_hash)
     if study is None:
         raise ExecutionError(
             f"no study {project.run_name} of this configuration and data in the tracking store: run `assay sweep` first"
         )
-    trials = stored_trials(study.run_id, project.context.study_key_hash)
+    return study.run_id, stored_trials(study.run_id, project.context.study_key_hash)
+
+
+def chosen_trial(project: Project, number: int | None) -> tuple[str, TrialRun]:
+    """Return the study's run id and the trial of this number, by default the one that the project's selection chooses.
+
+    Raises ExecutionError if the tracking store has no such study or trial, or if no trial can be chosen yet.
+    """
+    study_run_id, trials = study_trials(project)
     if number is None:
-        best = best_record([t.record for t in trials.values()], project.config.hpo.objective.direction)
-        if best is None:
-            raise ExecutionError(f"{project.run_name} has no complete trial yet: run `assay sweep` first")
-        number = best.number
+        choice = stored_choice(project, [trial.record for trial in trials.values()])
+        if choice.chosen is None:
+            raise ExecutionError(f"{project.run_name}: {choice.reason}")
+        number = choice.chosen.number
     if number not in trials or trials[number].record.state != "complete":
         complete = sorted(n for n, trial in trials.items() if trial.record.state == "complete")
         raise ExecutionError(f"trial {number} of {project.run_name} is not complete; complete ones: {complete}")
-    return study.run_id, trials[number]
+    return study_run_id, trials[number]
+
+
+def stage_lease(project: Project, protocol: Protocol) -> AbstractContextManager[None]:
+    """Own this stage of the study while the context lasts. Raises StudyHeldError if another process does."""
+    return study_lease(project.context.study_key_hash, project.run_name, project.paths.folder, protocol.stage)
 
 
 def train_model(
@@ -46,15 +57,8 @@ def train_model(
     """Train a trial's configuration under a protocol and keep its model, unless the store has it already.
 
     With `force` it is trained in any case, as a new variant beside what the store has. With `register` it becomes
-    the champion. Raises StudyHeldError if another process is at this stage of the study.
+    the champion. Whoever calls it owns this stage of the study.
     """
-    with study_lease(project.context.study_key_hash, project.run_name, project.paths.folder, protocol.stage):
-        return _train_model(project, number, protocol, progress, force=force, register=register)
-
-
-def _train_model(
-    project: Project, number: int | None, protocol: Protocol, progress: Progress, *, force: bool, register: bool
-) -> ModelResult:
     study_run_id, trial = chosen_trial(project, number)
     model_runs = ModelRuns(project.context, project.config.train, protocol, study_run_id)
     task = _task(project, trial, protocol)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.hpo.execution.local.model_training import train_model
+from infrastructure.errors import ExecutionError
+from training.hpo.execution.local.measuring import measured_choice
+from training.hpo.execution.local.model_training import stage_lease, train_model
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import open_project
 from training.hpo.execution.results import ModelResult
-from training.hpo.tracking.model_runs import Protocol
+from training.hpo.tracking.latencies import keep_reason
+from training.hpo.tracking.model_runs import REFIT
 
 
 def refit(
@@ -20,12 +23,23 @@ def refit(
     force: bool = False,
     progress: Progress | None = None,
 ) -> ModelResult:
-    """Refit a trial, by default the best one, and register its model with the alias `champion`.
+    """Refit a trial, by default the one that the project's selection chooses, and register it as `champion`.
 
-    A refit of the same trial that the tracking store has is found, not trained, unless `force` asks for another one
-    beside it. Raises ExecutionError if there is no
+    A selection by latency refits all its candidates and measures them. A refit of the same trial that the tracking
+    store has is found, not trained, unless `force` asks for another one beside it. Raises ExecutionError if there is no
     such trial, or if the training fails.
     """
     project = open_project(config_dir, overrides)
-    protocol = Protocol(stage="hpo_refit", params={}, include_validation=False)
-    return train_model(project, trial, protocol, progress or Progress(), force=force, register=True)
+    show = progress or Progress()
+    with stage_lease(project, REFIT):
+        if trial is not None:
+            return train_model(project, trial, REFIT, show, force=force, register=True)
+        choice = measured_choice(project, show, force=force)
+        if choice.chosen is None:
+            raise ExecutionError(f"{project.run_name}: {choice.reason}")
+        is_trained = len(choice.candidates) > 1  # so that it could be measured
+        result = train_model(project, choice.chosen.number, REFIT, show, force=force and not is_trained, register=True)
+        if project.config.hpo.selection is not None:
+            show.message(f"chosen: {choice.reason}")
+            keep_reason(result.run_id, choice.reason)
+    return result

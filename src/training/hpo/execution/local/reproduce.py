@@ -6,11 +6,9 @@ import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from infrastructure.errors import ExecutionError
-from infrastructure.executors.local import LocalExecutor
 from infrastructure.naming.differences import Difference, differences
 from infrastructure.naming.keys import parse_document, study_identity
 from infrastructure.paths.layout import TaskPaths
@@ -18,10 +16,9 @@ from infrastructure.paths.utils import resolve_project_paths_with_fallback
 from infrastructure.storage.files import write_bytes_atomic
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 from training.execution.mlflow_setup import worker_environment
-from training.execution.preload import preloaded_modules
 from training.execution.result import TrainingResult
 from training.execution.task import TrainingTask
-from training.hpo.execution.local.workers import train_alone
+from training.hpo.execution.local.workers import executor_here, train_alone
 from training.hpo.execution.progress import Progress
 from training.hpo.tracking.environments import environment_now
 from training.hpo.tracking.recorded import WHOLE, RecordedTraining, recorded_training
@@ -113,9 +110,7 @@ def _train(
         include_validation=recorded.include_validation,
     )
     own_store = worker_environment(f"sqlite:///{folder / 'mlflow.db'}")
-    modules = preloaded_modules(recorded.train.trainer)
-    make = partial(LocalExecutor, 1, environment=own_store, preload=modules)
-    result, reason = train_alone(task, make, progress)
+    result, reason = train_alone(task, executor_here(recorded.train.trainer, own_store), progress)
     if result is None:
         raise ExecutionError(f"{recorded.name} failed this time: {reason}{_last_lines(task.paths)}")
     return result

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from infrastructure.errors import MissingExtraError, OutputError
-from infrastructure.executors.base import Executor, OnReport, OnRetry
+from infrastructure.executors.base import Executor, OnReport, OnRetry, Task, TaskOutcome
 from infrastructure.executors.local import LocalExecutor
 from training.execution.inputs import training_inputs
 from training.execution.mlflow_setup import worker_environment
@@ -16,6 +16,8 @@ from training.execution.result import TrainingResult, read_result
 from training.execution.task import TrainingTask
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import Project
+
+MakeExecutor = Callable[[OnReport, OnRetry], Executor]
 
 
 def make_executor(project: Project, workers: int, on_report: OnReport, on_retry: OnRetry) -> Executor:
@@ -43,21 +45,31 @@ def make_executor(project: Project, workers: int, on_report: OnReport, on_retry:
     )
 
 
-def train_alone(
-    task: TrainingTask, make: Callable[[OnReport, OnRetry], Executor], progress: Progress
-) -> tuple[TrainingResult | None, str]:
+def executor_here(trainer: str, environment: Mapping[str, str] | None = None) -> MakeExecutor:
+    """Return what makes an executor of this machine for one task at a time; by default it knows the tracking store."""
+    environment = environment or worker_environment()
+    return partial(LocalExecutor, 1, environment=environment, preload=preloaded_modules(trainer))
+
+
+def train_alone(task: TrainingTask, make: MakeExecutor, progress: Progress) -> tuple[TrainingResult | None, str]:
     """Run one training that nothing prunes, and return its result, or None and why there is none.
 
     Raises OutputError if its disk is full.
     """
+    outcome = run_alone(task.as_task(), make, progress)
+    result = read_result(task.paths.result, task.key_hash) if outcome.state == "done" else None
+    return result, outcome.message or f"no result at {task.paths.result}"
+
+
+def run_alone(task: Task, make: MakeExecutor, progress: Progress) -> TaskOutcome:
+    """Run one task in a process of its own, with nothing beside it. Raises OutputError if its disk is full."""
 
     def tell(_: str, cause: str) -> None:
         progress.message(f"{cause}; it is begun again")
 
     with make(lambda *_: False, tell) as executor:
-        executor.submit(task.as_task())
+        executor.submit(task)
         (outcome,) = executor.wait()
     if outcome.has_no_room:
         raise OutputError(f"no room in {task.folder}: {outcome.message}; make room, and give the same command again")
-    result = read_result(task.paths.result, task.key_hash) if outcome.state == "done" else None
-    return result, outcome.message or f"no result at {task.paths.result}"
+    return outcome
