@@ -56,6 +56,11 @@ def changed_environment_note(found: Sequence[Difference]) -> str:
     return f"the study goes on with other code or software than it was begun with: {_listed(found)}"
 
 
+def other_meaning_note(name: str, found: Sequence[Difference]) -> str:
+    """Return the line that says in what the values of an earlier study may mean something else."""
+    return f"the trials of {name} inform the sampler alone: their values may mean something else, {_listed(found)}"
+
+
 def _listed(found: Sequence[object]) -> str:
     shown = "; ".join(str(item) for item in found[:SHOWN])
     more = f"; and {len(found) - SHOWN} more (assay diff tells all)" if len(found) > SHOWN else ""

@@ -13,7 +13,7 @@ from infrastructure.storage.own_files import delete_folder
 from training.data.datasets import load_dataset
 from training.data.folds import Fold, make_folds, read_folds, write_folds
 from training.execution.mlflow_setup import ended_on_error
-from training.hpo.execution.explain import changed_environment_note, new_study_note
+from training.hpo.execution.explain import changed_environment_note, new_study_note, other_meaning_note
 from training.hpo.execution.local.driver import Limits, StudyDriver
 from training.hpo.execution.local.workers import make_executor
 from training.hpo.execution.optuna_exchange import read_optuna_study
@@ -21,11 +21,13 @@ from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import Project, open_project
 from training.hpo.execution.results import StudyResult
 from training.hpo.records import TrialRecord
+from training.hpo.tracking.earlier_studies import earlier_trials
 from training.hpo.tracking.explain import nearest_study
 from training.hpo.tracking.foreign_runs import foreign_trials
 from training.hpo.tracking.study_runs import StudyRuns, find_study_run, study_lease
 
 FROM_MLFLOW: Final = "mlflow:"
+FROM_STUDY: Final = "study:"
 
 
 def sweep(
@@ -39,8 +41,9 @@ def sweep(
     """Run the project's study up to `hpo.max_trials` trials, going on where its runs in the tracking store end.
 
     With `force` it is started over as a new variant, and the old one is kept. `import_from` is the URL of an Optuna
-    storage whose study is taken in first, or `mlflow:` and the name of an experiment of the tracking store, whose runs
-    are: its trials inform the sampler, and don't count as trials of this study.
+    storage whose study is taken in first, `mlflow:` and the name of an experiment of the tracking store, whose runs
+    are, or `study:` and a study of it, its run's id or name or the beginning of its key: the trials inform the sampler,
+    and don't count as trials of this study.
     Raises ConfigError for faulty configurations before any run exists, and ExecutionError if no trial completed.
     """
     project = open_project(config_dir, overrides, force=force)
@@ -87,7 +90,9 @@ def import_trials(
 
 
 def read_trials(project: Project, source: str, progress: Progress) -> list[TrialRecord]:
-    """Return trials from elsewhere: from an Optuna storage, or with `mlflow:` from an experiment's runs."""
+    """Return trials from elsewhere: an Optuna storage's, with `mlflow:` an experiment's, with `study:` a study's."""
+    if source.startswith(FROM_STUDY):
+        return _read_study(project, source.removeprefix(FROM_STUDY), progress)
     if not source.startswith(FROM_MLFLOW):
         return read_optuna_study(project, source)
     experiment = source.removeprefix(FROM_MLFLOW)
@@ -95,6 +100,17 @@ def read_trials(project: Project, source: str, progress: Progress) -> list[Trial
     if refused:
         progress.message(f"{len(refused)} runs of {experiment} are not taken; the first: {refused[0]}")
     return records
+
+
+def _read_study(project: Project, reference: str, progress: Progress) -> list[TrialRecord]:
+    """Return the trials of another study of the tracking store, and tell what isn't taken and what is different."""
+    earlier = earlier_trials(reference, project.context.identity, project.config.hpo)
+    if earlier.refused:
+        count, first = len(earlier.refused), earlier.refused[0]
+        progress.message(f"{count} trials of {earlier.study_name} are not taken; the first: {first}")
+    if earlier.differing:
+        progress.message(other_meaning_note(earlier.study_name, earlier.differing))
+    return earlier.records
 
 
 def folds_if_new(project: Project) -> tuple[Fold, ...] | None:
