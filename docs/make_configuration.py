@@ -33,6 +33,8 @@ FILES = {
     "naming.yaml": NamingConfig,
     "paths.yaml": PathsConfig,
 }
+STUDY_FILES = ("data.yaml", "hpo.yaml", "train.yaml")
+"""The files that a study's key is computed from."""
 HEAD = """# Configuration
 
 Written from the models in `src/infrastructure/config/schema/` by `make docs`.
@@ -51,23 +53,23 @@ def text() -> str:
         parts.append(f"\n## {file}\n")
         seen: set[type[BaseModel]] = set()
         for model in _models(annotation):
-            parts += _section(model, seen)
+            parts += _section(model, seen, counts=file in STUDY_FILES)
     return "".join(parts)
 
 
-def _section(model: type[BaseModel], seen: set[type[BaseModel]]) -> Iterator[str]:
-    """Describe a model, then those that its fields hold."""
+def _section(model: type[BaseModel], seen: set[type[BaseModel]], *, counts: bool = True) -> Iterator[str]:
+    """Describe a model, then those that its fields hold; nothing in it `counts` if what holds it is no identity."""
     if model in seen:
         return
     seen.add(model)
     yield f"\n### {_title(model)}\n\n{inspect.cleandoc(model.__doc__ or '')}\n\n"
     yield "| setting | values | default | |\n|---|---|---|---|\n"
     for name, field in model.model_fields.items():
-        mark = "identity" if is_identity(field) else ""
+        mark = "identity" if counts and is_identity(field) else ""
         yield f"| `{name}` | {_values(field.annotation)} | {_default(field)} | {mark} |\n"
     for field in model.model_fields.values():
         for inner in _models(field.annotation):
-            yield from _section(inner, seen)
+            yield from _section(inner, seen, counts=counts and is_identity(field))
 
 
 def _title(model: type[BaseModel]) -> str:
@@ -89,12 +91,16 @@ def _values(annotation: object) -> str:
         return _values(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
+    given = [part for part in get_args(annotation) if part is not types.NoneType]
+    is_union = get_origin(annotation) in (Union, types.UnionType)
+    if is_union and len(given) == 1:
+        return _values(given[0])
+    if get_origin(annotation) is tuple:
+        return "a list of sections, see below" if _models(given[0]) else f"a list of {_values(given[0])}"
     if _models(annotation):
         return "a section of its own, see below"
-    if get_origin(annotation) in (Union, types.UnionType):
-        return " or ".join(_values(part) for part in get_args(annotation) if part is not types.NoneType)
-    if get_origin(annotation) is tuple:
-        return f"a list of {_values(get_args(annotation)[0])}"
+    if is_union:
+        return " or ".join(map(_values, given))
     if get_origin(annotation) is dict:
         return "a mapping"
     names = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false"}

@@ -174,12 +174,12 @@ class Selection(ConfigModel):
 
     Candidates are the best trials, at most `max_candidates`, whose values are worse than the best one by no more than
     `accuracy_threshold`, a share of its value. `assay refit` refits them and measures their latency. From the best on,
-    each replaces the one before it that was chosen if it is faster by at least `min_gain`: with 0.1, if it predicts 1.1
+    each replaces the one before it that was chosen if it is faster by at least `min_gain`: with 0.2, if it predicts 1.2
     times as many examples in the same time.
     """
 
     accuracy_threshold: float = Field(default=0.01, ge=0, lt=1)
-    min_gain: float = Field(default=0.1, ge=0)
+    min_gain: float = Field(default=0.2, ge=0)
     max_candidates: int = Field(default=3, ge=2)
     latency: Latency = Latency()
 

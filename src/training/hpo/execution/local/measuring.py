@@ -28,13 +28,12 @@ def measured_choice(project: Project, progress: Progress, *, force: bool) -> Cho
     choice = stored_choice(project, records)
     if conditions is None or len(choice.candidates) < 2:
         return choice
-    for candidate in choice.candidates:
-        if candidate.seconds is None or force:
-            number = candidate.trial.number
-            refitted = train_model(project, number, REFIT, progress, force=force, register=False)
-            seconds = _measure(project, trials[number], refitted.run_id, conditions, progress)
-            keep_latency(refitted.run_id, seconds, conditions)
-            progress.message(f"{refitted.run_name}: {seconds * 1e3:.3g} ms an example")
+    missing = [row.trial.number for row in choice.candidates if row.seconds is None or force]
+    refitted = [train_model(project, number, REFIT, progress, force=force, register=False) for number in missing]
+    for model in refitted:  # one straight after another, so that the machine is in the same state
+        seconds = _measure(project, trials[model.trial_number], model.run_id, conditions, progress)
+        keep_latency(model.run_id, seconds, conditions)
+        progress.message(f"{model.run_name}: {seconds * 1e3:.3g} ms an example")
     return stored_choice(project, records)
 
 
