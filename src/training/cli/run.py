@@ -12,6 +12,8 @@ from training.cli.options import (
     quiet_option,
     run_training_step,
     shortcut,
+    step,
+    with_shortcuts,
     workers_option,
 )
 
@@ -29,8 +31,12 @@ def command(
     force: bool,
     quiet: bool,
 ) -> None:
-    """Run the whole way: sweep with cross-validation, refit of the best, final training.
+    """Run the whole way: sweep with cross-validation, refit of the best, final training, report.
 
     What the tracking store has already is not done again.
     """
     run_training_step("training.cli.work:run_all", config_dir, overrides, quiet=quiet, force=force)
+    page = step("training.hpo.execution.report:write_report")(
+        config_dir=config_dir, overrides=with_shortcuts(overrides)
+    )
+    click.echo(f"report: {page}")

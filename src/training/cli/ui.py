@@ -13,5 +13,8 @@ from training.cli.options import project_options, step
 @project_options
 @click.option("--port", type=int, default=5000, show_default=True, help="The port on 127.0.0.1.")
 def command(config_dir: Path | None, overrides: tuple[str, ...], port: int) -> None:
-    """Open the MLflow UI on the project's tracking store, until it is interrupted."""
+    """Open the MLflow UI on the project's tracking store, until it is interrupted.
+
+    For a store in an MLflow server, which has a UI already, only the study's page there is told.
+    """
     step("training.cli.answers.servers:open_ui")(config_dir=config_dir, overrides=overrides, port=port)

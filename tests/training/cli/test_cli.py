@@ -150,7 +150,7 @@ def test_ui_serves_the_projects_store(make_project: MakeProject) -> None:
     try:
         assert server.stdout is not None
         page = server.stdout.readline().removeprefix("MLflow UI: ").strip()
-        assert page.startswith(f"http://127.0.0.1:{port}/#/experiments/1/runs")
+        assert page.startswith(f"http://127.0.0.1:{port}/#/experiments/1/runs?workflowType=machine_learning")
         deadline = time.monotonic() + 120
         while True:
             assert time.monotonic() < deadline

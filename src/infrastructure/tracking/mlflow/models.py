@@ -22,6 +22,7 @@ from pydantic import JsonValue
 
 from infrastructure.errors import IdentityError, RunNotFoundError, TrackingError
 from infrastructure.naming.fingerprints import fingerprint
+from infrastructure.redaction import redacted
 from infrastructure.tracking.mlflow.queries import get_run, quoted
 from infrastructure.tracking.mlflow.runs import has_artifact
 from infrastructure.tracking.mlflow.session import current_session
@@ -97,13 +98,21 @@ def _pinned(package: str) -> str:
         raise TrackingError(f"the model needs the package {package!r}, which is not installed here") from error
 
 
-def register_model(run_id: str, name: str, alias: str, tags: Mapping[str, str]) -> str:
+@dataclass(frozen=True)
+class ModelNotes:
+    """What MLflow's UI shows as the description of a registered model that is new, and of a version of it."""
+
+    model: str
+    version: str
+
+
+def register_model(run_id: str, name: str, alias: str, tags: Mapping[str, str], notes: ModelNotes) -> str:
     """Register a run's model as the next version of `name` unless it is one, give it the alias, return the version."""
     client = current_session().client
-    _create_registered_model(name)
+    _create_registered_model(name, notes.model)
     source = f"{get_run(run_id).artifact_uri}/{ARTIFACT_PATH}"
     if not _versions(run_id, name):
-        client.create_version(name, source, run_id, tags)
+        client.create_version(name, source, run_id, tags, redacted(notes.version))
     version, *doubled = _versions(run_id, name)
     for other in doubled:  # which a server made of one request that it got twice
         with _done_before("RESOURCE_DOES_NOT_EXIST"):
@@ -112,13 +121,13 @@ def register_model(run_id: str, name: str, alias: str, tags: Mapping[str, str]) 
     return version
 
 
-def _create_registered_model(name: str) -> None:
+def _create_registered_model(name: str, note: str) -> None:
     client = current_session().client
     try:
         client.get_registered_model(name)
     except MlflowException:
         with _done_before("RESOURCE_ALREADY_EXISTS"):
-            client.create_registered_model(name)
+            client.create_registered_model(name, description=redacted(note))
 
 
 @contextmanager

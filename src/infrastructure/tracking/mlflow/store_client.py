@@ -93,12 +93,16 @@ class StoreClient:
         run: Run = self.attempt(create)
         return run
 
-    def create_version(self, name: str, source: str, run_id: str, version_tags: Mapping[str, str]) -> None:
+    def create_version(
+        self, name: str, source: str, run_id: str, version_tags: Mapping[str, str], description: str
+    ) -> None:
         """Register a run's model as the next version of `name`, unless an attempt before has."""
 
         def create(attempt: int) -> None:
             if not (attempt and self._client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")):
-                self._client.create_model_version(name, source=source, run_id=run_id, tags=dict(version_tags))
+                self._client.create_model_version(
+                    name, source=source, run_id=run_id, tags=dict(version_tags), description=description
+                )
 
         self.attempt(create)
 

@@ -10,22 +10,22 @@ from pathlib import Path
 
 from rich.console import Console
 
+from infrastructure.tracking.mlflow.pages import experiment_page, in_server
 from infrastructure.tracking.mlflow.servers import (
-    experiment_page,
     invocations,
     serve_command,
     server_environment,
     ui_command,
 )
-from training.hpo.execution.project import open_project
-from training.hpo.execution.serving import model_to_serve
+from training.hpo.execution.serving import model_to_serve, study_view
 
 
 def open_ui(config_dir: Path | None, overrides: Sequence[str], port: int) -> None:
-    """Serve the MLflow UI until it is interrupted."""
-    open_project(config_dir, overrides)
-    Console().print(f"MLflow UI: {experiment_page(port)}", markup=False, highlight=False, soft_wrap=True)
-    subprocess.run(ui_command(port), env=server_environment(), check=False)  # noqa: S603  our own interpreter
+    """Say where the study is in the MLflow UI, and unless the store has a server serve it until it is interrupted."""
+    page = experiment_page(port, study_view(config_dir, overrides))
+    Console().print(f"MLflow UI: {page}", markup=False, highlight=False, soft_wrap=True)
+    if not in_server():
+        subprocess.run(ui_command(port), env=server_environment(), check=False)  # noqa: S603  our own interpreter
 
 
 def serve(model: str, config_dir: Path | None, port: int) -> None:

@@ -72,7 +72,7 @@ def write_report(config_dir: str | Path | None = None, overrides: Sequence[str] 
     page = project.paths.report
     page.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomic(page, render(project, status).encode())
-    keep_report(status.run_id, page, f"{status.summary}. All of it is in the artifact `report/index.html`.")
+    keep_report(status.run_id, page)
     return page
 
 

@@ -31,6 +31,7 @@ from training.execution.mlflow_setup import (
 from training.execution.result import TrainingResult
 from training.hpo.tracking.context import HpoContext
 from training.hpo.tracking.environments import environment_tags
+from training.hpo.tracking.reports import model_notes
 from training.hpo.tracking.study_runs import TrialRun, common_tags, end_running
 from training.trainers.predictors import predictor_of
 
@@ -164,12 +165,13 @@ class ModelRuns:
         """End a run whose training came to nothing."""
         fail_training_run(run.run_id, reason, status)
 
-    def register(self, run: ModelRun, name: str) -> str:
+    def register(self, run: ModelRun, trial: TrialRun, name: str) -> str:
         """Make the run's model the champion and return its version; empty if the run keeps no servable model."""
         if not models.is_servable(run.run_id):
             return ""
         version_tags = {tags.STUDY_KEY: self._context.study_key_hash, tags.TRIAL_KEY: run.trial_key_hash}
-        return models.register_model(run.run_id, name, CHAMPION, version_tags)
+        notes = model_notes(self._context, self._study_run_id, trial.record, self.test_metrics(run))
+        return models.register_model(run.run_id, name, CHAMPION, version_tags, notes)
 
     def test_metrics(self, run: ModelRun) -> dict[str, float]:
         """Return the metrics on the test split, by their names."""

@@ -36,6 +36,7 @@ from training.hpo.tracking.claims import StudyClaim, claim_if_served, is_claimed
 from training.hpo.tracking.context import HpoContext
 from training.hpo.tracking.environments import environment_now, environment_of, environment_tags
 from training.hpo.tracking.explain import DATA_FILES, data_files
+from training.hpo.tracking.reports import study_note
 
 __all__ = [
     "StudyRuns",
@@ -121,7 +122,8 @@ class StudyRuns:
         study.sees_another_environment()
         if tags.EXEC_FINGERPRINT not in run.data.tags:  # a driver may have died before it came to this
             outbox.keep_text(run_id, data_files(context), DATA_FILES)
-            outbox.write(run_id, RunContent(tags=study._environment))  # last, since it says that the rest is there
+            own = {tags.NOTE: study_note(context, run_id), **study._environment}
+            outbox.write(run_id, RunContent(tags=own))  # last, since it says that the rest is there
         if found is not None:  # what it was begun with stays; the trials from here on say what is another now
             study._take_up(dict(run.data.tags))
         if context.variant > 1:  # what an earlier variant left behind when its driver was killed

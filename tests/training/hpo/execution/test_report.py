@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tests.browser import CHROMIUM, NO_CHROMIUM
 from tests.conftest import MakeProject
 
 from infrastructure.errors import ExecutionError
@@ -23,7 +23,6 @@ from training.hpo.execution.status import StudyStatus
 from training.hpo.figures import confidence
 from training.hpo.records import FoldRecord, TrialRecord, TrialState
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FIVE_MEGABYTES = 5_000_000
 X = {"type": "choice", "values": [0.1, 0.25, 0.6, 0.9]}
 
@@ -131,7 +130,7 @@ def test_page_needs_nothing_but_itself(make_project: MakeProject, tmp_path: Path
     figures = len(re.findall(r'id="figure-\d+"', text))
     assert figures == (6 if size > 1 else 3)
     if CHROMIUM is None:
-        pytest.skip("no Chromium here to look at the page with: apt install chromium")
+        pytest.skip(NO_CHROMIUM)
     page = tmp_path / "page.html"
     page.write_text(text)
     switches = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]

@@ -76,7 +76,7 @@ def train_model(
         if not run.is_done:
             result = _train(project, task, model_runs, run, progress)
             model_runs.complete(run, result, task.params, task.paths)
-    version = model_runs.register(run, project.model_name) if register else ""
+    version = model_runs.register(run, trial, project.model_name) if register else ""
     if register and not version:
         progress.message(f"{run.name}: not registered, since it was trained without a predict function and data to try")
     return ModelResult(
