@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
@@ -43,8 +43,11 @@ class LineProgress(Progress):
 
     def message(self, text: str) -> None:
         """Print one line with the seconds since the start."""
-        elapsed = time.monotonic() - self._started
-        self._console.print(f"[{elapsed:6.1f}s] {text}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(self.line(text), markup=False, highlight=False, soft_wrap=True)
+
+    def line(self, text: str) -> str:
+        """Return a text with the seconds since the start before it."""
+        return f"[{time.monotonic() - self._started:6.1f}s] {text}"
 
     def study_opened(self, name: str, done: Sequence[TrialRecord], max_trials: int, fold_count: int) -> None:
         """Say what there is and what there will be."""
@@ -92,7 +95,8 @@ class LiveProgress(LineProgress):
     def study_opened(self, name: str, done: Sequence[TrialRecord], max_trials: int, fold_count: int) -> None:
         """Add the study's bar."""
         super().study_opened(name, done, max_trials, fold_count)
-        self._trials = self._bar.add_task("trials", total=max_trials, completed=len(done))
+        self._trials = self._bar.add_task("", total=max_trials, completed=len(done))
+        self._count_trials(self._trials)
 
     def fold_started(self, number: int, fold_idx: int) -> None:
         """Add a fold's bar."""
@@ -116,12 +120,23 @@ class LiveProgress(LineProgress):
             self._remove(number, fold_idx)
         if self._trials is not None:
             self._bar.advance(self._trials)
+            self._count_trials(self._trials)
         super().trial_finished(record, best)
+
+    def _count_trials(self, bar: TaskID) -> None:
+        task = self._bar.tasks[self._bar.task_ids.index(bar)]
+        self._bar.update(bar, description=f"trials {task.completed:.0f}/{task.total:.0f}")
 
     def _remove(self, number: int, fold_idx: int) -> None:
         task = self._folds.pop((number, fold_idx), None)
         if task is not None:
             self._bar.remove_task(task)
+
+
+def live_bars(console: Console) -> Bar:
+    """Return the bars of the live display, which go when it ends."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    return Bar(*columns, console=console, transient=True)
 
 
 @contextmanager
@@ -133,8 +148,7 @@ def progress_on(console: Console, *, quiet: bool = False) -> Iterator[Progress]:
     if not console.is_terminal:
         yield LineProgress(console)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
+    with live_bars(console) as bar:
         yield LiveProgress(console, bar)
 
 

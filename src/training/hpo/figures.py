@@ -52,7 +52,7 @@ def study_figures(
             margin={"l": 60, "r": 20, "t": 20, "b": 50},
         )
         figure.update_xaxes(gridcolor=FAINT, zerolinecolor=FAINT, linecolor=GREY)
-        figure.update_yaxes(gridcolor=FAINT, zerolinecolor=FAINT, linecolor=GREY)
+        figure.update_yaxes(gridcolor=FAINT, zerolinecolor=FAINT, linecolor=GREY, automargin=True)
     return figures
 
 

@@ -33,14 +33,19 @@ class StudyStatus:
 
     @property
     def summary(self) -> str:
-        """How many trials are in which state, in one line."""
+        """The study's name and how many trials are in which state, in one line."""
+        return f"{self.name}: {self.counts}"
+
+    @property
+    def counts(self) -> str:
+        """How many trials are in which state."""
         if not self.run_id:
-            return f"{self.name}: not begun"
+            return "not begun"
         states = Counter(record.state for record in self.trials if not record.imported_from)
         counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none"
         imported = sum(bool(record.imported_from) for record in self.trials)
         beside = f", beside {imported} imported" if imported else ""
-        return f"{self.name}: {len(self.trials) - imported} of {self.max_trials} trials ({counts}){beside}"
+        return f"{len(self.trials) - imported} of {self.max_trials} trials ({counts}){beside}"
 
     @property
     def result(self) -> StudyResult | None:

@@ -342,7 +342,7 @@ class StudyDriver:
         """End a trial that has all its folds, or that the fold pruner denies the rest."""
         if hopeless and (active.waiting or active.running) and active.number not in self._spared:
             whole = sum(bool(fold.metrics) for fold in active.folds.values())
-            self._end(executor, active, None, "pruned", f"hopeless after {whole} folds")
+            self._end(executor, active, None, "pruned", f"hopeless after {whole} fold{'' if whole == 1 else 's'}")
         elif not (active.waiting or active.running):
             del self._active[active.number]
             value = self._optuna.mean_value(active.folds)
