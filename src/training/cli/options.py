@@ -79,6 +79,12 @@ def quiet_option(function: F) -> F:
     return click.option("--quiet", is_flag=True, help="Say only what came of it.")(function)
 
 
+def dry_run_option(function: F) -> F:
+    """Add `--dry-run` to a command."""
+    text = "Say what would be run and what is there already, and run nothing."
+    return click.option("--dry-run", is_flag=True, help=text)(function)
+
+
 def force_option(function: F) -> F:
     """Add `--force` to a command."""
     text = "Start over beside what the tracking store has, which is kept."

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from training.cli.options import (
+    dry_run_option,
     force_option,
     project_options,
     quiet_option,
@@ -24,7 +25,7 @@ from training.cli.options import (
 @workers_option
 @shortcut("--max-trials", "hpo.max_trials", int, "Trials of the study in all.")
 @shortcut("--timeout", "hpo.timeout", float, "Seconds after which no further trial is begun.")
-@click.option("--dry-run", is_flag=True, help="Say what would be run and what is there already, and run nothing.")
+@dry_run_option
 @force_option
 @click.option("--from", "study", metavar="STUDY", help="A study of the tracking store whose trials inform the sampler.")
 @click.option("--import", "import_from", metavar="URL", help="An Optuna storage, or mlflow:EXPERIMENT, taken in first.")

@@ -339,4 +339,13 @@ def test_dry_run_and_quiet(make_project: MakeProject) -> None:
     assert ": 2 trials are in the tracking store" in lines[0]
     assert lines[1] == "1 would be run, of up to 2 fold(s) each, 2 at a time"
     assert re.fullmatch(r"about \d+ s if they are like those that are there", lines[2])
+    whole = assay("run", *config, "--dry-run").stdout.splitlines()
+    assert whole[2] == "then refit and final training of the best"
+    assert re.fullmatch(r"about \d+ s if they are like those that are there", whole[3])
     assert (config_dir.parent / "calls.jsonl").read_text() == calls
+    assert assay("run", *config, "--quiet").returncode == 0
+    done = assay("run", *config, "--dry-run").stdout.splitlines()
+    assert done[1:] == [
+        "0 would be run, of up to 2 fold(s) each, one after another",
+        "refit and final training are there",
+    ]

@@ -28,6 +28,6 @@ def train(
     """
     project = open_project(config_dir, overrides)
     final = project.config.train.final
-    protocol = Protocol("final_training", final.params, final.include_validation)
+    protocol = Protocol.of_final(final)
     with stage_lease(project, protocol):
         return train_model(project, trial, protocol, progress or Progress(), force=force, register=final.register_model)

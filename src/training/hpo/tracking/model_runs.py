@@ -13,6 +13,7 @@ import pandas as pd
 from pydantic import JsonValue
 
 from infrastructure.config.schema import TrainConfig
+from infrastructure.config.schema.train import FinalTraining
 from infrastructure.naming import tags
 from infrastructure.naming.fingerprints import fingerprint
 from infrastructure.naming.keys import refit_key_hash
@@ -46,6 +47,16 @@ class Protocol:
     stage: Stage
     params: Mapping[str, JsonValue]
     include_validation: bool
+
+    @classmethod
+    def of_refit(cls) -> Protocol:
+        """Return the protocol of a refit: the trial's own."""
+        return cls("hpo_refit", {}, include_validation=False)
+
+    @classmethod
+    def of_final(cls, final: FinalTraining) -> Protocol:
+        """Return the protocol of a final training."""
+        return cls("final_training", final.params, final.include_validation)
 
     @property
     def document(self) -> dict[str, JsonValue]:
