@@ -50,9 +50,10 @@ format: $(READY)  ## mend formatting and what lint can mend
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-docs: $(READY)  ## write the references of the configuration and of the command line
+docs: $(READY)  ## write the references, and the site to build/site; a warning is an error
 	$(BIN)/python docs/make_configuration.py
 	$(BIN)/python docs/make_commands.py
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/site
 
 # The backbone of the demo is a package whose own requirements Assay has no use for, hence --no-deps.
 $(READY): pyproject.toml requirements.lock requirements-backbone.lock

@@ -70,7 +70,7 @@ class Photographed(LiveProgress):
 def ui(config_dir: Path) -> Iterator[str]:
     """Yield the address that `assay ui` says, once it answers."""
     command = [sys.executable, "-m", "training.cli.main", "ui", "--config-dir", str(config_dir), "--port", str(PORT)]
-    with subprocess.Popen(  # noqa: S603  our own interpreter
+    with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as server:
         assert server.stdout is not None

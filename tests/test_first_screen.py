@@ -1,4 +1,4 @@
-"""The README's first screen, as a newcomer would type it."""
+"""The README's commands, as a newcomer would type them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,26 @@ import sys
 from pathlib import Path
 
 from tests.conftest import REPOSITORY
+from tests.test_guides import run_script
+
+README = (REPOSITORY / "README.md").read_text()
+ENDLESS = ("assay ui", "assay serve")
+"""Commands that end by Ctrl-C alone; `tests/training/cli/test_ui.py` and the first screen run them."""
+
+
+def block(heading: str, kind: str) -> str:
+    """Return the first block of this kind below a heading of the README."""
+    found = re.search(rf"^## {heading}\n.*?^```{kind}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found[1]
 
 
 def test_from_nothing_to_a_served_answer(tmp_path: Path) -> None:
     """The block's commands, word for word in an empty folder, end with the entities of the text that is sent."""
-    readme = (REPOSITORY / "README.md").read_text()
-    block = re.search(r"^## From nothing to a served model\n.*?^```sh\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
-    assert block is not None
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     shell = subprocess.Popen(
-        ["bash", "-c", f"set -e\n{block.group(1)}\necho"],
+        ["bash", "-c", f"set -e\n{block('From nothing to a served model', 'sh')}\necho"],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,
@@ -41,3 +50,23 @@ def test_from_nothing_to_a_served_answer(tmp_path: Path) -> None:
     assert found >= {("NAME", "Maria Lopez"), ("EMAIL", "maria.lopez@example.org"), ("PHONE", "020 7946 0018")}, found
     pages = list((tmp_path / "my-project" / "outputs").glob("*/report/index.html"))
     assert len(pages) == 1
+    asked = block("Using the model", "python").replace("///demo/", "///my-project/")
+    (tmp_path / "ask.py").write_text(asked)
+    code, printed = run_script("python ask.py", tmp_path)
+    assert code == 0, printed
+    assert "Maria Lopez" in printed
+
+
+def test_commands_of_the_readme(tmp_path: Path) -> None:
+    """The list of commands and the lines of Python, on a project of the template that is done soonest."""
+    lines = [line for line in block("Your own project", "sh").splitlines() if not line.startswith(ENDLESS)]
+    assert len(lines) > 10
+    quick = "\n".join(lines).replace("init my-project ", "init my-project --template tabular ")
+    find = 'RUN=$(assay status --config-dir my-project/config --json | python -c "import json, sys; '
+    find += "print(json.load(sys.stdin)['trial_run_ids'][0])\")"
+    commands = quick.replace("assay report", f"{find}\nassay report").replace("resume-ner@", "tabular@")
+    commands = re.sub(r"(diff my-project/config|reproduce) RUN", r'\1 "$RUN"', commands)
+    (tmp_path / "search.py").write_text(block("Your own project", "python"))
+    code, printed = run_script(f"set -e\n{commands}\ncd ..\npython search.py", tmp_path)
+    assert code == 0, printed
+    assert "classifier__C" in printed
