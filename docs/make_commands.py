@@ -44,9 +44,14 @@ def section(name: str) -> Iterator[str]:
     for option in options:
         shown = option.get_help_record(context)
         assert shown is not None, f"assay {name}: {option.name} has no help"
-        yield f"| `{shown[0]}` | {shown[1].replace('|', '/')} |"
+        yield f"| `{escaped(shown[0])}` | {escaped(shown[1])} |"
     if options:
         yield ""
+
+
+def escaped(text: str) -> str:
+    """Return a text for a cell of a table, in which `|` would begin the next one."""
+    return text.replace("|", "\\|")
 
 
 if __name__ == "__main__":

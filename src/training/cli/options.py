@@ -24,7 +24,7 @@ class Step(Protocol):
 
 def project_options(function: F) -> F:
     """Add `--config-dir` and the overrides to a command."""
-    return project_option(click.argument("overrides", nargs=-1, metavar="[SECTION.KEY=VALUE]...")(function))
+    return project_option(click.argument("overrides", nargs=-1, metavar="[SECTION.SETTING=VALUE]...")(function))
 
 
 def project_option(function: F) -> F:

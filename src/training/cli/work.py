@@ -14,6 +14,7 @@ from rich.console import Console
 from infrastructure.config.yaml_reader import read_value
 from infrastructure.errors import ConfigError, ExecutionError
 from training.cli.display import leaderboard, progress_on, show_params
+from training.cli.json_output import print_json
 from training.execution.local.train import train
 from training.hpo.execution.local.cv import cv
 from training.hpo.execution.local.refit import refit
@@ -88,11 +89,13 @@ def run_train(
     show_model(console, "final model", final)
 
 
-def run_reproduce(reference: str, config_dir: Path | None, tolerance: float) -> None:
+def run_reproduce(reference: str, config_dir: Path | None, tolerance: float, *, quiet: bool, as_json: bool) -> None:
     """Do a training again, show both results, and fail if they differ by more than the tolerance."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    with progress_on(console) as progress:
+    console = Console(soft_wrap=True, highlight=False, markup=False, quiet=as_json)
+    with progress_on(console, quiet=quiet) as progress:
         found = reproduce(reference, config_dir, progress=progress)
+    if as_json:
+        print_json(found)
     for pair in found.metrics:
         fold = "" if pair.fold_idx is None else f"fold {pair.fold_idx} "
         verdict = "identical" if pair.is_identical else f"differs by {abs(pair.recorded - pair.reproduced):.3g}"

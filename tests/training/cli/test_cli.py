@@ -126,6 +126,41 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("assay sw", "sweep"), ("assay run --dry", "--dry-run"), ("assay init --template t", "tabular")],
+)
+def test_shells_complete(words: str, completed: str) -> None:
+    """The shell is told the commands, options and values that begin with what was typed."""
+    program = Path(sys.executable).with_name("assay")
+    asked = {"_ASSAY_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    done = subprocess.run([program], env={**os.environ, **asked}, capture_output=True, text=True, check=True)
+    assert f"plain,{completed}" in done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_shown_whole(name: str) -> None:
+    """Nothing in a command's help is taken for a credential."""
+    shown = assay(name, "--help")
+    assert shown.returncode == 0
+    assert "***" not in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "names"),
+    [
+        ("--json", {"status", "best", "diff", "lineage", "reproduce", "doctor"}),
+        ("--quiet", {"run", "sweep", "cv", "refit", "train", "reproduce"}),
+        ("--dry-run", {"run", "sweep"}),
+    ],
+)
+def test_options_of_many_commands(option: str, names: set[str]) -> None:
+    """What reports speaks JSON too, what trains can be quiet, and what is long can be asked for its plan."""
+    commands = {name: cli.get_command(None, name) for name in COMMANDS}  # type: ignore[arg-type]  # as above
+    found = {name for name, command in commands.items() if command and any(option in p.opts for p in command.params)}
+    assert found == names
+
+
 def test_every_command_is_documented() -> None:
     """Every command stands in the README and has a help text that begins as its line in the list."""
     readme = (REPOSITORY / "README.md").read_text()
@@ -204,6 +239,8 @@ def test_a_study_is_explained(make_project: MakeProject) -> None:
     again = assay("reproduce", run_id[1], *config)
     assert again.returncode == 0, again.stderr
     assert "metrics are identical" in again.stdout
+    told = json.loads(assay("reproduce", run_id[1], "--json", *config).stdout)
+    assert all(pair["recorded"] == pair["reproduced"] for pair in told["metrics"])
     (config_dir.parent / "objective.py").write_text(
         (config_dir.parent / "objective.py").read_text().replace("loss * 2", "loss * 3")
     )
