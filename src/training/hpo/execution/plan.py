@@ -8,9 +8,10 @@ from pathlib import Path
 from statistics import fmean
 
 from training.data.folds import count_folds
+from training.hpo.execution.choosing import stored_choice
 from training.hpo.execution.project import Project, open_project
 from training.hpo.execution.status import StudyStatus, status_of
-from training.hpo.tracking.model_runs import ModelRuns, Protocol
+from training.hpo.tracking.model_runs import REFIT, ModelRuns, Protocol
 from training.hpo.tracking.study_runs import TrialRun
 
 
@@ -54,7 +55,7 @@ def plan_run(config_dir: str | Path | None = None, overrides: Sequence[str] = ()
     project = open_project(config_dir, overrides)
     status = status_of(project)
     sweep = _plan_sweep(project, status)
-    protocols = {"refit": Protocol.of_refit(), "final training": Protocol.of_final(project.config.train.final)}
+    protocols = {"refit": REFIT, "final training": Protocol.of_final(project.config.train.final)}
     trainings = tuple(name for name, protocol in protocols.items() if not _is_done(project, status, sweep, protocol))
     folds = [fold.seconds for record in status.trials for fold in record.folds.values() if fold.metrics]
     seconds = None
@@ -65,12 +66,13 @@ def plan_run(config_dir: str | Path | None = None, overrides: Sequence[str] = ()
 
 
 def _is_done(project: Project, status: StudyStatus, sweep: SweepPlan, protocol: Protocol) -> bool:
-    """Tell whether the store has this training of the best trial, which trials that are left may replace."""
-    if status.best is None or sweep.trials_left:
+    """Tell whether the store has this training of the trial that is chosen, which trials that are left may replace."""
+    chosen = stored_choice(project, status.trials).chosen
+    if chosen is None or sweep.trials_left:
         return False
-    run_id = status.trial_run_ids[status.trials.index(status.best)]
+    run_id = status.trial_run_ids[status.trials.index(chosen)]
     trainings = ModelRuns(project.context, project.config.train, protocol, status.run_id)
-    found = trainings.find(TrialRun(run_id, status.best))
+    found = trainings.find(TrialRun(run_id, chosen))
     return found is not None and found.is_done
 
 

@@ -49,11 +49,6 @@ class Protocol:
     include_validation: bool
 
     @classmethod
-    def of_refit(cls) -> Protocol:
-        """Return the protocol of a refit: the trial's own."""
-        return cls("hpo_refit", {}, include_validation=False)
-
-    @classmethod
     def of_final(cls, final: FinalTraining) -> Protocol:
         """Return the protocol of a final training."""
         return cls("final_training", final.params, final.include_validation)
