@@ -161,6 +161,8 @@ def test_a_claim_lapses_and_is_lost(
         monkeypatch.setattr(claims, "LASTS", 8)
         lost: list[StudyHeldError] = []
         held = StudyClaim(study, result.run_id)
+        kept = [key for key in queries.get_run(result.run_id).tags if key.startswith(tags.CLAIM)]
+        assert kept == [f"{tags.CLAIM}.{held._name}"]  # the dead one's is cleared away
         other = Claim(state="owner", host="elsewhere", pid=8, renewed=time.time() + 60)
         runs.set_tag(result.run_id, f"{tags.CLAIM}.other", other.model_dump_json())
         held.keep(lost.append)

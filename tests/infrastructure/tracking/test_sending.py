@@ -36,7 +36,7 @@ def study(make_project: MakeProject) -> str:
 
 def operation(kind: str, run: str, **fields: object) -> Operation:
     """Return an operation."""
-    return Operation.model_validate({"kind": kind, "run": run, "time": 1_000, **fields})
+    return Operation.model_validate({"time": 1_000, **fields, "kind": kind, "run": run})
 
 
 def trial(study: str, name: str) -> list[Operation]:
@@ -104,6 +104,22 @@ def test_a_metric_that_is_there_takes_nothing_back(study: str) -> None:
     Sender(lambda: False).send_together([*trial(study, "beside"), point])
     assert len(told("beside")) == 2
     assert len(current_session().client.get_metric_history(study, "loss")) == 1
+
+
+def test_what_was_measured_is_not_written_again(study: str) -> None:
+    """A run that is taken up, whose metrics a driver had sent before its journal was lost, gets those that are new."""
+    Sender(lambda: False).send(operation("write", study, metrics=[("loss", 1.0, 1), ("rate", 2.0, 0)]))
+    again = [("loss", 1.0, 1), ("loss", 0.5, 2), ("rate", 3.0, 0)]
+    later = {"time": 2_000}
+    sender = Sender(lambda: False)
+    sender.send(operation("reopen", study, **later))
+    sender.send(operation("end", study, metrics=again, done=True, **later))
+    client = current_session().client
+    assert [(p.step, p.value, p.timestamp) for p in client.get_metric_history(study, "loss")] == [
+        (1, 1.0, 1_000),
+        (2, 0.5, 2_000),
+    ]
+    assert [p.value for p in client.get_metric_history(study, "rate")] == [2.0, 3.0]
 
 
 def test_the_rest_is_not_sent_when_the_study_is_lost(study: str) -> None:

@@ -94,7 +94,7 @@ def create_run(experiment_name: str, run_name: str, run_tags: Mapping[str, str],
     if not run_name.isprintable():
         raise TrackingError(f"run_name {run_name!r:.80} has characters that can't be seen; write printable ones")
     nested = {tags.PARENT_RUN: parent_run_id} if parent_run_id else {}
-    all_tags = {tags.WRITER: uuid.uuid4().hex, **redacted_fields(run_tags), **nested}
+    all_tags = {tags.WRITER: uuid.uuid4().hex, **_storable(run_tags), **nested}
     at = _now()
     run = session.client.create_run(_experiment_id(experiment_name), redacted(run_name), all_tags, at)
     session.live_runs.add(run.info.run_id)
@@ -132,12 +132,20 @@ def reopen_run(run_id: str) -> Run:
     except MlflowException as error:
         raise RunNotFoundError(f"no run {run_id!r} in {session.tracking_uri}: {error.message}") from error
     session.live_runs.add(run_id)
+    session.measured[run_id] = _measured(run)
     return run
+
+
+def _measured(run: Run) -> dict[tuple[str, int], float]:
+    """Return the newest value of each metric and step of a run that was read."""
+    client = current_session().client
+    points = [point for name in run.data.metrics for point in client.get_metric_history(run.info.run_id, name)]
+    return {(point.key, point.step): point.value for point in sorted(points, key=lambda point: point.timestamp)}
 
 
 def set_tag(run_id: str, key: str, value: str) -> None:
     """Set one tag of a run."""
-    current_session().client.set_tag(run_id, key, redacted_fields({key: value})[key])
+    current_session().client.set_tag(run_id, key, _storable({key: value})[key])
 
 
 def delete_run(run_id: str) -> None:
@@ -160,13 +168,17 @@ def write_run(run_id: str, content: RunContent, at: int | None = None) -> None:
     """Write params, metrics and tags in as few calls as the store's limits allow.
 
     `at` is when it was measured, in milliseconds since 1970, by default now; what is written twice with one time is
-    there once.
+    there once. A run that was taken up isn't given again what it had by then.
     """
-    client = current_session().client
+    session = current_session()
+    client = session.client
     measured = _now() if at is None else at
-    metrics = _batches((Metric(m.name, m.value, measured, m.step) for m in content.metrics), METRICS_A_BATCH)
-    params = _batches((Param(*param) for param in redacted_fields(content.params).items()), PARAMS_A_BATCH)
-    run_tags = _batches((RunTag(*tag) for tag in redacted_fields(content.tags).items()), TAGS_A_BATCH)
+    there = session.measured.get(run_id, {})
+    new = [m for m in content.metrics if there.get((m.name, m.step)) != m.value]
+    there.update({(m.name, m.step): m.value for m in new})
+    metrics = _batches((Metric(m.name, m.value, measured, m.step) for m in new), METRICS_A_BATCH)
+    params = _batches((Param(*param) for param in _storable(content.params).items()), PARAMS_A_BATCH)
+    run_tags = _batches((RunTag(*tag) for tag in _storable(content.tags).items()), TAGS_A_BATCH)
     for index in range(max(len(metrics), len(params), len(run_tags))):
         client.log_batch(
             run_id,
@@ -174,6 +186,11 @@ def write_run(run_id: str, content: RunContent, at: int | None = None) -> None:
             params=params[index] if index < len(params) else [],
             tags=run_tags[index] if index < len(run_tags) else [],
         )
+
+
+def _storable(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return texts without credentials, and without NUL, which SQLite takes and PostgreSQL doesn't."""
+    return {name: text.replace("\0", "\\x00") for name, text in redacted_fields(fields).items()}
 
 
 def _batches(items: Iterable[T], size: int) -> list[list[T]]:

@@ -67,12 +67,14 @@ class StudyClaim:
     def _become_owner(self) -> None:
         self._write("candidate")
         while True:
-            others = self._others()
+            others, lapsed = self._others()
             rivals = [c for name, c in others.items() if c.state == "owner" or name < self._name]
             if rivals:
                 raise _held(rivals[0])
             if not others:
                 self._write("owner")
+                for run_id, tag in lapsed:  # of drivers that died
+                    runs.delete_tag(run_id, tag)
                 return
             time.sleep(PAUSE)
 
@@ -80,11 +82,12 @@ class StudyClaim:
         claim = Claim(state=state, host=socket.gethostname(), pid=os.getpid(), renewed=store_time())
         runs.set_tag(self._run_id, f"{tags.CLAIM}.{self._name}", claim.model_dump_json())
 
-    def _others(self) -> dict[str, Claim]:
-        """Return the claims of others that haven't lapsed, by their names."""
+    def _others(self) -> tuple[dict[str, Claim], list[tuple[str, str]]]:
+        """Return the claims of others that haven't lapsed, by their names, and the runs and tags of those that have."""
         key, variant = self._study
         now = store_time()
         found: dict[str, Claim] = {}
+        lapsed: list[tuple[str, str]] = []
         for run in queries.find_runs({tags.STUDY_KEY: key, tags.STAGE: tags.STAGE_SWEEP}):
             for tag, text in run.tags.items():
                 name = tag.removeprefix(f"{tags.CLAIM}.")
@@ -94,13 +97,15 @@ class StudyClaim:
                     claim = Claim.model_validate_json(text)
                     if now - claim.renewed < LASTS and not _is_dead(claim):
                         found[name] = claim
-        return found
+                    else:
+                        lapsed.append((run.run_id, tag))
+        return found, lapsed
 
     def _renew(self, on_lost: Callable[[StudyHeldError], None]) -> None:
         while not self._released.wait(LASTS / 4):
             try:
                 with current_session().client.hurried(0):
-                    owners = [claim for claim in self._others().values() if claim.state == "owner"]
+                    owners = [claim for claim in self._others()[0].values() if claim.state == "owner"]
                     if owners:
                         on_lost(_held(owners[0]))
                         return
