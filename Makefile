@@ -4,13 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO ?= demo
+SERVER ?= server-data
+PORT ?= 5000
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check bench chaos fuzz audit format docs lock clean
+.PHONY: demo server test check bench chaos fuzz audit format docs lock clean
 
 demo: $(READY)  ## fine-tune a real backbone: sweep, cross-validation, refit, final training
 	test -d $(DEMO) || $(BIN)/assay init $(DEMO)
 	$(BIN)/assay run --config-dir $(DEMO)/config
+
+server: $(READY)  ## an MLflow tracking server on PostgreSQL, without docker: its folder is SERVER, its port on 127.0.0.1 PORT
+	$(BIN)/python -m server.start --folder $(SERVER) --port $(PORT)
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -n 2
@@ -25,8 +30,9 @@ bench: $(READY) $(VENV)-dvc/.ready  ## what Assay costs beside its peers and lim
 	$(BIN)/python benchmarks/resume.py
 	$(BIN)/python benchmarks/find_by_key.py
 	$(BIN)/python benchmarks/diff.py
-	$(BIN)/python benchmarks/tracked_trial.py
-	$(BIN)/python benchmarks/tracked_trial.py --server
+	PYTHONPATH=. $(BIN)/python benchmarks/tracked_trial.py
+	PYTHONPATH=. $(BIN)/python benchmarks/tracked_trial.py --server sqlite
+	PYTHONPATH=. $(BIN)/python benchmarks/tracked_trial.py --server postgres
 	$(BIN)/python benchmarks/start_up.py --dvc $(VENV)-dvc/bin/dvc
 	$(BIN)/python benchmarks/fingerprint.py --dvc $(VENV)-dvc/bin/dvc
 	$(BIN)/python benchmarks/fold_pruning.py
@@ -36,7 +42,7 @@ bench: $(READY) $(VENV)-dvc/.ready  ## what Assay costs beside its peers and lim
 
 # What the tests print are their figures: how many kills, starts and faults there were.
 chaos: $(READY)  ## the fault tests at full size: every kill point, 500 random kills, 250 starts of two drivers, 1,000 faulty answers
-	KILL_EVERY=1 RANDOM_KILLS=500 STARTS_FILE=200 STARTS_SERVER=50 FAULTS=1000 AWAY=60 \
+	KILL_EVERY=1 RANDOM_KILLS=500 STARTS_FILE=200 STARTS_SERVER=50 FAULTS=1000 AWAY=60 RESTARTS=40 \
 		$(BIN)/python -m pytest -n 2 -rP --show-capture=stdout tests/faults
 
 fuzz: $(READY)  ## 100,000 mutated configurations

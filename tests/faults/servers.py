@@ -9,10 +9,9 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
+import tempfile
 import threading
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Final
 
+from mlflow import MlflowClient
+from server.postgres import Postgres
+from server.start import COMMAND, address, await_answer, environment
+
 FAULTS: Final = ("lost", "double", "late", "500", "429")
+TEMPLATE: Final = "template_mlflow"
 
 
 def free_port() -> int:
@@ -32,37 +36,25 @@ def free_port() -> int:
 
 
 class Server:
-    """`mlflow server` on loopback with a SQLite store."""
+    """`mlflow server` on loopback, as `make server` starts it, with its store at an address."""
 
-    def __init__(self, folder: Path, empty_store: Path) -> None:
-        folder.mkdir(exist_ok=True)
+    def __init__(self, folder: Path, store_uri: str) -> None:
         self._folder = folder
+        self._store_uri = store_uri
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
-        self.address = f"http://127.0.0.1:{self.port}"
-        shutil.copy(empty_store, folder / "server.db")
+        self.address = address(self.port)
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        store = ["--backend-store-uri", f"sqlite:///{self._folder}/server.db"]
-        where = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
-        kept = ["--artifacts-destination", str(self._folder / "kept")]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", *store, *kept, *where],
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            COMMAND,
+            env=environment(self._store_uri, self._folder / "kept", self.port),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        deadline = time.monotonic() + 120
-        while True:
-            assert time.monotonic() < deadline
-            assert self._process.poll() is None
-            try:
-                urllib.request.urlopen(f"{self.address}/health", timeout=5).close()
-                return
-            except OSError:
-                time.sleep(0.2)
+        await_answer(self._process, self.port)
 
     def pause(self) -> None:
         """Let it take connections and answer none."""
@@ -84,13 +76,52 @@ class Server:
 
 @contextmanager
 def running(folder: Path, empty_store: Path) -> Iterator[Server]:
-    """Yield a server that runs."""
-    server = Server(folder, empty_store)
+    """Yield a server that runs on a SQLite store of its own."""
+    folder.mkdir(exist_ok=True)
+    shutil.copy(empty_store, folder / "server.db")
+    with running_on(f"sqlite:///{folder}/server.db", folder) as server:
+        yield server
+
+
+@contextmanager
+def running_on(store_uri: str, folder: Path) -> Iterator[Server]:
+    """Yield a server that runs on the store at an address, with what runs keep in a folder."""
+    server = Server(folder, store_uri)
     try:
         server.start()
         yield server
     finally:
         server.kill()
+
+
+class Database:
+    """PostgreSQL, and databases in it that have MLflow's tables and nothing else."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self.postgres = postgres
+        self._count = 0
+        postgres.create_database(TEMPLATE)
+        client = MlflowClient(postgres.uri(TEMPLATE))
+        client.search_experiments()
+        client._tracking_client.store.engine.dispose()  # a database that somebody is connected to can't be copied
+
+    def new_store(self) -> str:
+        """Return the address of an empty store; making one costs seconds, copying it nothing."""
+        self._count += 1
+        self.postgres.create_database(f"store_{self._count}", TEMPLATE)
+        return self.postgres.uri(f"store_{self._count}")
+
+
+@contextmanager
+def postgres_running() -> Iterator[Database]:
+    """Yield PostgreSQL in a folder of its own, which pytest's wouldn't do for: nobody but root may enter those."""
+    folder = Path(tempfile.mkdtemp(prefix="assay-tests-"))
+    folder.chmod(0o755)
+    try:
+        with Postgres(folder / "postgres") as postgres:
+            yield Database(postgres)
+    finally:
+        shutil.rmtree(folder)
 
 
 class FaultyProxy:
