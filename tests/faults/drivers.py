@@ -108,9 +108,9 @@ class Drivers:
         """Start a driver and wait for its end."""
         return self.wait(self.start(attempt))
 
-    def look(self, config_dir: Path) -> Observation:
-        """Return what there is of a project's study."""
-        return Observation.model_validate_json(self._ask(look=str(config_dir)))
+    def look(self, config_dir: Path, environment: Mapping[str, str] = {}) -> Observation:
+        """Return what there is of a project's study, as seen with this added to the environment."""
+        return Observation.model_validate_json(self._ask(look=str(config_dir), environment=environment))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -39,7 +40,8 @@ class Attempt(BaseModel):
     """What a driver is to do: sweep, perhaps from the start, and refit, and die before the boundary `deadly` but for 0.
 
     Of the boundaries those count whose description contains `among`. `bug` names one of `planted`. With `is_inline`
-    trainings are done in the driver's own process, so that what they write counts too.
+    trainings are done in the driver's own process, so that what they write counts too. `environment` is added to the
+    driver's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +52,7 @@ class Attempt(BaseModel):
     is_inline: bool = True
     bug: str = ""
     force: bool = False
+    environment: dict[str, str] = {}
 
 
 class Ending(BaseModel):
@@ -71,7 +74,7 @@ def _use_executor(make: Any) -> None:
         module.make_executor = make
 
 
-def _begin_afresh(config_dir: str) -> None:
+def _begin_afresh(config_dir: str, environment: Mapping[str, str]) -> None:
     """Let this process know nothing of what its parent did, and write nothing outside the project's folder."""
     root = Path(config_dir).parent
     set_session(None)
@@ -83,12 +86,13 @@ def _begin_afresh(config_dir: str) -> None:
         folder.mkdir(exist_ok=True)
         os.environ[name] = str(folder)
     tempfile.tempdir = None
+    os.environ.update(environment)
 
 
 def _drive(attempt: Attempt, answer: int) -> None:
     """Sweep and refit in this process, which ends with it."""
     os.setpgid(0, 0)
-    _begin_afresh(attempt.config_dir)
+    _begin_afresh(attempt.config_dir, attempt.environment)
     if attempt.is_inline:
         _use_executor(_inline)
     if attempt.bug:
@@ -137,11 +141,11 @@ def _read(reading: int) -> str:
     return ""
 
 
-def _look(config_dir: str) -> str:
+def _look(config_dir: str, environment: Mapping[str, str]) -> str:
     """Return what a project's store and folders hold, as JSON."""
 
     def look(answer: int) -> None:
-        _begin_afresh(config_dir)
+        _begin_afresh(config_dir, environment)
         with os.fdopen(answer, "w") as stream:
             stream.write(observe(Path(config_dir)).model_dump_json())
         os._exit(0)
@@ -175,12 +179,12 @@ def _serve() -> None:
             ending = Ending.model_validate_json(told) if told else Ending(code=code)
             print(ending.model_copy(update={"code": code}).model_dump_json(), flush=True)
         else:
-            print(_look(request["look"]), flush=True)
+            print(_look(request["look"], request["environment"]), flush=True)
 
 
 def _warm_up(config_dir: str) -> None:
     """Do once, here, what all drivers do, so that they find everything imported."""
-    _begin_afresh(config_dir)
+    _begin_afresh(config_dir, {})
     _use_executor(_inline)
     sweep(config_dir)
     refit(config_dir)

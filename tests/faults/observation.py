@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -23,19 +24,24 @@ from training.hpo.tracking.study_runs import find_study_run, stored_trials
 
 VARYING: Final = (tags.WRITER, tags.TRIAL_RECORD, tags.FOLD_RECORD)
 """Tags that differ from one copy of a study to the next: what a run is called, and how long its folds took."""
+LOCAL: Final = "file://"
 UNTIDY: Final = (".tmp", ".new", "-journal", "-wal", ".position", ".owner")
 
 
 class SeenRun(BaseModel):
-    """A run: `identity` is what it is of, `artifacts` the digests of its files by name."""
+    """A run: `identity` is what it is of, `artifacts` the digests of its files by name.
+
+    `histories` are the steps and values of each metric in the order of their times.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     identity: str
+    name: str
     status: str
     is_done: bool
     params: dict[str, str]
-    metrics: dict[str, float]
+    histories: dict[str, list[str]]
     tags: dict[str, str]
     artifacts: dict[str, str]
 
@@ -53,9 +59,13 @@ class Observation(BaseModel):
     files: list[str]
     calls: list[str]
 
+    def of_any_store(self) -> Observation:
+        """Return it without the files of a local store, which others haven't got."""
+        return self.model_copy(update={"files": [file for file in self.files if file.startswith("outputs/")]})
+
 
 def observe(config_dir: Path) -> Observation:
-    """Look at a project's store, through MLflow and through SQLite, and at its files."""
+    """Look at a project's store, through MLflow and, if it is a local one, through SQLite, and at its files."""
     root = config_dir.parent
     setup_mlflow(config_dir=config_dir)
     runs = queries.search("")
@@ -102,16 +112,34 @@ def _seen(run: queries.RunRecord, names: dict[str, str]) -> SeenRun:
         for key, value in run.tags.items()
         if (key.startswith("code.") or key == tags.PARENT_RUN) and not key.startswith(VARYING)
     }
-    kept = Path(run.artifact_uri.removeprefix("file://"))
+    with _kept(run) as kept:
+        files = [path for path in sorted(kept.rglob("*")) if path.is_file()]
+        artifacts = {str(path.relative_to(kept)): _digest(path) for path in files}
     return SeenRun(
         identity=names[run.run_id],
+        name=run.name,
         status=run.status,
         is_done=run.is_done,
         params=run.params,
-        metrics={name: value for name, value in run.metrics.items() if name != "seconds"},
+        histories={name: _history(run.run_id, name) for name in run.metrics if name != "seconds"},
         tags=own,
-        artifacts={str(path.relative_to(kept)): _digest(path) for path in sorted(kept.rglob("*")) if path.is_file()},
+        artifacts=artifacts,
     )
+
+
+def _history(run_id: str, metric: str) -> list[str]:
+    points = current_session().client.get_metric_history(run_id, metric)
+    return [f"{p.step}: {p.value!r}" for p in sorted(points, key=lambda point: (point.timestamp, point.step))]
+
+
+@contextmanager
+def _kept(run: queries.RunRecord) -> Iterator[Path]:
+    """Yield the folder of what a run keeps; a copy if it is in a server."""
+    if run.artifact_uri.startswith(LOCAL):
+        yield Path(run.artifact_uri.removeprefix(LOCAL))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(current_session().client.download_artifacts(run.run_id, "", folder))
 
 
 def _digest(path: Path) -> str:
@@ -148,6 +176,8 @@ def _versions(names: dict[str, str]) -> Iterator[str]:
 
 
 def _faults(store: Path) -> list[str]:
+    if not store.exists():
+        return []
     with closing(sqlite3.connect(store)) as connection:
         found = [row[0] for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
         return found + [f"broken reference {row}" for row in connection.execute("PRAGMA foreign_key_check")]
