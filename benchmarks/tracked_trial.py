@@ -2,8 +2,8 @@
 
 Every arm asks the same random sampler for the same trials and writes the same runs, in a process of its own, in turns;
 the sampler's own time, measured in the same process without tracking, is taken off. Afterwards the store is read: an
-arm whose runs aren't the same as all others' fails. With `--server` the store is `mlflow server` on loopback, as it
-starts by default.
+arm whose runs aren't the same as all others' fails. With `--server sqlite` the store is `mlflow server` on loopback, as
+it starts by default; with `--server postgres` it is that of `make server`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +30,8 @@ from mlflow.optuna.storage import MlflowStorage
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna_integration import MLflowCallback
+from server.postgres import Postgres
+from server.start import COMMAND, DATABASE, HOST, address, await_answer, end, environment
 
 from common import Goal, Timing, show, write_results
 from infrastructure.tracking.mlflow.outbox import Outbox
@@ -320,39 +321,34 @@ def count_requests(name: str, uri: str, folder: Path, trials: int = 20) -> float
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Yield the address of `mlflow server` as it starts by default, its jobs excepted."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    store = ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", f"{folder}/kept"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", *store, "--host", "127.0.0.1", "--port", str(port)],
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, 9)
-        process.wait()
+def served(folder: Path, kind: str) -> Iterator[str]:
+    """Yield the address of `mlflow server`: as it starts by default without its jobs, or as `make server` starts it."""
+    with ExitStack() as stack, socket.socket() as free:
+        free.bind((HOST, 0))
+        port: int = free.getsockname()[1]
+        free.close()
+        store_uri = f"sqlite:///{folder}/server.db"
+        if kind == "postgres":
+            folder.chmod(0o755)  # root lets somebody else run PostgreSQL
+            postgres = stack.enter_context(Postgres(folder / "postgres"))
+            postgres.create_database(DATABASE)
+            store_uri = postgres.uri(DATABASE)
+        settings = environment(store_uri, folder / "kept", port)
+        if kind == "sqlite":
+            del settings["MLFLOW_WORKERS"]
+        process = subprocess.Popen(
+            COMMAND, env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        stack.callback(end, process)
+        await_answer(process, port)
+        yield address(port)
 
 
-def in_process(name: str, trials: int, *, server: bool, count: bool = False) -> dict[str, float]:
+def in_process(name: str, trials: int, *, server: str = "", count: bool = False) -> dict[str, float]:
     """Measure an arm in a process of its own, on a store of its own."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as made:
         folder = Path(made)
-        own: Any = served(folder) if server else None
-        uri = own.__enter__() if server else f"sqlite:///{folder}/mlflow.db"
-        try:
+        with served(folder, server) if server else nullcontext(f"sqlite:///{folder}/mlflow.db") as uri:
             MlflowClient(uri).create_experiment(EXPERIMENT)
             command = [sys.executable, __file__, "--arm", name, "--trials", str(trials), "--uri", uri]
             done = subprocess.run(
@@ -366,12 +362,9 @@ def in_process(name: str, trials: int, *, server: bool, count: bool = False) -> 
                 sys.exit(f"{name}: {done.stderr[-2_000:]}")
             measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
             return measured
-        finally:
-            if server:
-                own.__exit__(None, None, None)
 
 
-def compare(arms: list[str], trials: int, repetitions: int, *, server: bool) -> dict[str, list[Timing]]:
+def compare(arms: list[str], trials: int, repetitions: int, *, server: str = "") -> dict[str, list[Timing]]:
     """Measure arms in turns; return timings of what the driver sees, and of what includes all that is sent."""
     kinds = ("seen", "drained")
     timings = {kind: [Timing(name, []) for name in arms] for kind in kinds}
@@ -394,7 +387,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, nargs="*", default=[200, 1000])
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--server", action="store_true")
+    parser.add_argument("--server", choices=["sqlite", "postgres"])
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     parser.add_argument("--uri", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -406,7 +399,7 @@ def main() -> None:
         else:
             print(json.dumps(measure(given.arm, given.trials[0], given.uri, given.folder)))
     elif given.server:
-        over_a_server(given.trials[0], given.repetitions)
+        over_a_server(given.trials[0], given.repetitions, given.server)
     else:
         on_sqlite(given.trials, given.repetitions)
 
@@ -417,7 +410,7 @@ def on_sqlite(sizes: list[int], repetitions: int) -> None:
     goals: list[Goal] = []
     for index, trials in enumerate(sizes):
         arms = list(ARMS) if index == 0 else [OURS, BEST_PEER]
-        timings = compare(arms, trials, repetitions, server=False)
+        timings = compare(arms, trials, repetitions)
         for kind, limit in (("seen", 0.1), ("drained", 0.6)):
             title = f"one of {trials} trials, {'until the next proposal' if kind == 'seen' else 'all sent'}"
             tables[title] = timings[kind]
@@ -425,7 +418,7 @@ def on_sqlite(sizes: list[int], repetitions: int) -> None:
     few, many = Timing("100", []), Timing("1,000", [])
     for _ in range(repetitions):
         for timing, trials in ((few, 100), (many, 1_000)):
-            timing.seconds.append(in_process(OURS, trials, server=False)["drained"])
+            timing.seconds.append(in_process(OURS, trials)["drained"])
     tables["one trial, all sent, in a study of 100 and of 1,000"] = [few, many]
     goals.append(Goal("a trial among 1,000: × one among 100", many.typical / few.typical, at_most=1.1))
     for title, timings_of in tables.items():
@@ -433,19 +426,22 @@ def on_sqlite(sizes: list[int], repetitions: int) -> None:
     write_results("tracked_trial", tables, goals)
 
 
-def over_a_server(trials: int, repetitions: int) -> None:
+def over_a_server(trials: int, repetitions: int, server: str) -> None:
     """Measure Assay and MLflow's client over `mlflow server`, and count requests."""
     arms = [OURS, BEST_PEER]
-    timings = compare(arms, trials, repetitions, server=True)
-    asked = {name: in_process(name, trials, server=True, count=True)["requests"] for name in arms}
-    title = f"one of {trials} trials over `mlflow server`, all sent"
+    timings = compare(arms, trials, repetitions, server=server)
+    asked = {name: in_process(name, trials, server=server, count=True)["requests"] for name in arms}
+    where = "`mlflow server`" if server == "sqlite" else "`make server`, on PostgreSQL"
+    title = f"one of {trials} trials over {where}, all sent"
     show(title, timings["drained"])
     print("  HTTP requests a trial:", asked)
     goals = [
         Goal(f"{title}: × client batch", ratio(timings["drained"]), at_most=0.7),
         Goal("HTTP requests a trial", asked[OURS], at_most=4),
     ]
-    write_results("tracked_trial_server", {title: timings["drained"]}, goals)
+    write_results(
+        "tracked_trial_server" if server == "sqlite" else "tracked_trial_postgres", {title: timings["drained"]}, goals
+    )
 
 
 if __name__ == "__main__":
