@@ -17,6 +17,7 @@ import pytest
 from mlflow import MlflowClient
 
 from infrastructure.errors import (
+    ConfigError,
     MlflowNotConfiguredError,
     ProjectNotFoundError,
     StoreSwitchError,
@@ -200,6 +201,15 @@ def test_unusable_store_is_no_fallback(config_dir: Path) -> None:
     assert time.monotonic() - started < 60
     with pytest.raises(MlflowNotConfiguredError):
         current_session()
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg", "mysql+pymysql"])
+def test_a_database_is_no_server(config_dir: Path, scheme: str) -> None:
+    """The address of a server's database is refused, in one line that says what to give, without the password."""
+    with pytest.raises(ConfigError, match=r"\*\*\*@host/db \(given as tracking_uri\) is a database") as caught:
+        setup_mlflow("e", config_dir, tracking_uri=f"{scheme}://me:p4ssw0rd-xyz@host/db")
+    assert "p4ssw0rd" not in str(caught.value)
+    assert str(caught.value).endswith("give the server's address, http://HOST:PORT")
 
 
 def test_password_is_not_shown(config_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

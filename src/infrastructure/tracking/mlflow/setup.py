@@ -47,6 +47,8 @@ TRACKING_URI: Final = "MLFLOW_TRACKING_URI"
 RUN_ID: Final = "MLFLOW_RUN_ID"
 STORE_FILE: Final = "mlflow.db"
 ARTIFACT_FOLDER: Final = "mlartifacts"
+SERVED: Final = ("postgresql", "postgres", "mysql", "mssql")
+"""Databases for `mlflow server`. Without it, files would stay where they were written, and nobody owned a study."""
 OPENING: Final = 10.0
 """For how many seconds a store is tried that nobody has used yet; its address may be wrong."""
 
@@ -90,7 +92,7 @@ def setup_mlflow(
     again with the same choice changes nothing. An Azure ML workspace that can't be used is replaced by the local
     store with a warning, or raises TrackingError when `fallback_to_local` is off. Raises StoreSwitchError when
     another store is asked for while a run is live, StoreUnreachableError when the store doesn't answer, and
-    ConfigError for a name that no experiment may have.
+    ConfigError for a name that no experiment may have, and for the address of a database in place of a server's.
     """
     root_dir, config = _project(config_dir)
     name = _checked_name(experiment_name) if experiment_name else config.experiment_name
@@ -199,6 +201,13 @@ def _azure_tracking_uri(workspace: AzureMl) -> str:
 def _open(store: _Store, experiment_name: str, patience: float) -> StoreSession:
     """Set the URI first and the experiment after it, creating either where it isn't there yet."""
     remember_credentials({"tracking_uri": store.uri})
+    if store.uri.partition(":")[0].partition("+")[0] in SERVED:
+        raise ConfigError(
+            [
+                f"{redacted(store.uri)} ({store.reason}) is a database, which `mlflow server` is to be started on; "
+                "give the server's address, http://HOST:PORT"
+            ]
+        )
     session = configured_session()
     if session is not None and session.tracking_uri != store.uri and (session.live_runs or mlflow.active_run()):
         raise StoreSwitchError(
