@@ -42,7 +42,7 @@ def test_guide(guide: Path, folder: Path) -> None:
         (folder / shown.group(1)).parent.mkdir(parents=True, exist_ok=True)
         (folder / shown.group(1)).write_text(text)
     assert len(script) > 1
-    code, printed = run_script("\n".join(script), tmp_path)
+    code, printed = run_script("\n".join(script), folder)
     assert code == 0, printed
 
 
