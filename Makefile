@@ -8,7 +8,7 @@ SERVER ?= server-data
 PORT ?= 5000
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo server test check bench chaos fuzz audit format docs lock clean
+.PHONY: demo server test test-azure check bench chaos fuzz audit format docs lock clean
 
 demo: $(READY)  ## fine-tune a real backbone: sweep, cross-validation, refit, final training
 	test -d $(DEMO) || $(BIN)/assay init $(DEMO)
@@ -19,6 +19,9 @@ server: $(READY)  ## an MLflow tracking server on PostgreSQL, without docker: it
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -n 2
+
+test-azure: $(VENV)-azure/.ready  ## the tests of Azure ML, with its plugin against a stand-in; about 2 minutes
+	$(VENV)-azure/bin/python -m pytest -n 2 tests/azure
 
 check: $(READY)  ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check --no-cache
@@ -69,6 +72,13 @@ $(READY): pyproject.toml requirements.lock requirements-backbone.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(READY)
 
+# Azure ML's plugin needs an older MLflow than the one that the other tests run with.
+$(VENV)-azure/.ready: pyproject.toml requirements-azure.lock
+	$(PYTHON) -m venv $(VENV)-azure
+	$(VENV)-azure/bin/python -m pip install --quiet --requirement requirements-azure.lock
+	$(VENV)-azure/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
 # The tool has requirements of its own, which are none of Assay's.
 $(VENV)-audit/.ready:
 	$(PYTHON) -m venv $(VENV)-audit
@@ -88,7 +98,12 @@ lock:  ## resolve the exact versions anew
 		--no-emit-index-url --no-emit-find-links --no-emit-options --extra dev --extra ray --extra transformers \
 		--constraint requirements.in --output-file requirements.lock pyproject.toml
 	sed -i 's/+cpu$$//' requirements.lock
+	grep -vE '^(mlflow|cryptography|pandas|opentelemetry|protobuf|importlib-metadata)' requirements.lock \
+		> $(VENV)-lock/shared.txt
+	$(VENV)-lock/bin/pip-compile --quiet --upgrade --strip-extras --no-annotate --no-header --allow-unsafe \
+		--no-emit-index-url --no-emit-find-links --no-emit-options --extra azure \
+		--constraint $(VENV)-lock/shared.txt --output-file requirements-azure.lock pyproject.toml requirements-azure.in
 	rm -r $(VENV)-lock
 
 clean:  ## remove the environment and the demo
-	rm -rf $(VENV) $(VENV)-audit $(VENV)-dvc $(DEMO)
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-azure $(VENV)-dvc $(DEMO)
