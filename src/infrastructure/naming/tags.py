@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import zlib
 from typing import Final
 
 from infrastructure.redaction import redacted
@@ -23,6 +25,8 @@ FOLD_RECORD: Final = "code.hpo.fold_record"
 FOLD_INDEX: Final = "code.hpo.fold_idx"
 DATA_FINGERPRINT: Final = "code.fingerprint.data"
 EVAL_FINGERPRINT: Final = "code.fingerprint.eval"
+MODEL_ALIAS: Final = "code.alias"
+"""Of a model's version in a registry without aliases: it has the one that follows."""
 MODEL_FINGERPRINT: Final = "code.fingerprint.model"
 EXEC_FINGERPRINT: Final = "code.fingerprint.exec"
 DEVICE: Final = "code.device"
@@ -57,10 +61,13 @@ STAGE_FOLD: Final = "hpo_fold"
 STAGE_REFIT: Final = "hpo_refit"
 STAGE_FINAL: Final = "final_training"
 
-CHUNK: Final = 4_000
-"""Characters of a long value in one tag; MLflow cuts tags at 8,000, some stores at 5,000, silently."""
+CHUNK: Final = 1_000
+"""Characters of a long value in one tag; MLflow cuts tags at 8,000, silently, and Azure ML refuses more than these."""
 
 
+PLAIN: Final = 8_000
+"""Characters up to which a text is kept as it is; a longer one is compressed, since Azure ML gives a run 50 tags."""
+DEFLATED: Final = "z"
 MANY: Final = 80
 """Parts of one text from which on they may be written in several calls, between which a kill may fall."""
 
@@ -72,12 +79,14 @@ def split_long(key: str, text: str) -> dict[str, str]:
     names of their content, so that those of another one aren't overwritten before the count, which comes last, names
     the new ones.
     """
-    text = redacted(text)
+    text, form = redacted(text), ""
+    if len(text) > PLAIN:
+        text, form = base64.b64encode(zlib.compress(text.encode("utf-8", "surrogatepass"), 9)).decode(), DEFLATED
     parts = [text[start : start + CHUNK] for start in range(0, len(text), CHUNK)] or [""]
     version = f".{hashlib.sha256(text.encode()).hexdigest()[:8]}" if len(parts) > MANY else ""
     return {
         **{_part(key, version, index): part for index, part in enumerate(parts)},
-        f"{key}.parts": f"{len(parts)}{version}",
+        f"{key}.parts": f"{len(parts)}{form}{version}",
     }
 
 
@@ -88,7 +97,10 @@ def _part(key: str, version: str, index: int) -> str:
 def join_long(key: str, tags: dict[str, str]) -> str | None:
     """Return the text that `split_long` divided, or None if it isn't there whole."""
     count, dot, version = tags.get(f"{key}.parts", "0").partition(".")
-    names = [_part(key, dot + version, index) for index in range(int(count))]
+    names = [_part(key, dot + version, index) for index in range(int(count.removesuffix(DEFLATED)))]
     if not names or any(name not in tags for name in names):
         return None
-    return "".join(tags[name] for name in names)
+    text = "".join(tags[name] for name in names)
+    if count.endswith(DEFLATED):
+        text = zlib.decompress(base64.b64decode(text)).decode("utf-8", "surrogatepass")
+    return text

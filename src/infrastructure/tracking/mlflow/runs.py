@@ -58,7 +58,7 @@ RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 LAST_SECONDS: Final = 2.0
 """How long a command that failed or was interrupted tries to reach the store before it ends."""
-METRICS_A_BATCH: Final = 1_000
+METRICS_A_BATCH: Final = 250
 PARAMS_A_BATCH: Final = 100
 TAGS_A_BATCH: Final = 100
 CUT_UPLOADS: Final = ".artifact.uploading.*"

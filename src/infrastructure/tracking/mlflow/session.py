@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import Final
 
 import requests
 
 from infrastructure.errors import MlflowNotConfiguredError
 from infrastructure.tracking.mlflow.local_store import store_file
 from infrastructure.tracking.mlflow.store_client import StoreClient
+
+AZURE_SCHEME: Final = "azureml://"
+"""Begins the address of an Azure ML workspace's store, which is reached over https."""
 
 
 @dataclass
@@ -35,6 +39,13 @@ class StoreSession:
         file = store_file(self.tracking_uri)
         return None if file is None else file.parent
 
+    @property
+    def address(self) -> str:
+        """Where the store is reached over http or https, or an empty text for one that isn't."""
+        uri = self.tracking_uri
+        address = uri.replace(AZURE_SCHEME, "https://", 1) if uri.startswith(AZURE_SCHEME) else uri
+        return address if address.startswith("http") else ""
+
 
 def store_time() -> float:
     """Return what time it is by the clock of the tracking server, in seconds since 1970, to the second.
@@ -44,7 +55,7 @@ def store_time() -> float:
     session = current_session()
 
     def dated(_: int) -> str:
-        answer = requests.get(f"{session.tracking_uri}/health", timeout=30)
+        answer = requests.get(f"{session.address}/health", timeout=30)
         if "Date" not in answer.headers:  # the server dates its answers; this one is of something on the way to it
             raise requests.ConnectionError(f"the answer {answer.status_code} is without a date")
         return answer.headers["Date"]

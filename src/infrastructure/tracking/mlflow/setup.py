@@ -16,6 +16,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Final, Protocol
 
 import mlflow
@@ -23,6 +24,7 @@ from mlflow.exceptions import MlflowException
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
+from infrastructure.azureml.asking import asked
 from infrastructure.config.loading import load_mlflow_config
 from infrastructure.config.schema import MlflowConfig
 from infrastructure.config.schema.names import check_experiment_name
@@ -38,7 +40,7 @@ from infrastructure.errors import (
 from infrastructure.paths.utils import resolve_project_paths_with_fallback
 from infrastructure.redaction import redacted, remember_credentials
 from infrastructure.tracking.mlflow.local_store import prepare, store_file
-from infrastructure.tracking.mlflow.session import StoreSession, configured_session, set_session
+from infrastructure.tracking.mlflow.session import AZURE_SCHEME, StoreSession, configured_session, set_session
 from infrastructure.tracking.mlflow.store_client import StoreClient, damaged, is_damage
 
 _log = logging.getLogger(__name__)
@@ -181,21 +183,31 @@ def _local_uri(root_dir: Path) -> str:
 
 
 def _client_tracking_uri(ml_client: WorkspaceClient) -> str:
-    try:
-        return ml_client.workspaces.get(ml_client.workspace_name).mlflow_tracking_uri
-    except Exception as error:  # the client is the user's, and its errors are of packages that may not be here
-        raise TrackingError(f"workspace {ml_client.workspace_name!r} can't be reached: {one_line(error)}") from error
+    name = ml_client.workspace_name
+    uri: str = asked(f"workspace {name!r}", lambda: ml_client.workspaces.get(name).mlflow_tracking_uri)
+    return uri
 
 
 def _azure_tracking_uri(workspace: AzureMl) -> str:
+    uri: str = _azure().workspace_tracking_uri(workspace)
+    return uri
+
+
+def _azure() -> ModuleType:
     try:
-        azure = importlib.import_module("infrastructure.tracking.mlflow.azure")
+        return importlib.import_module("infrastructure.tracking.mlflow.azure")
     except ImportError as error:
         raise TrackingError(
             f"azure_ml needs the package {error.name!r}, which is not installed: pip install 'assay[azure]'"
         ) from error
-    uri: str = azure.workspace_tracking_uri(workspace)
-    return uri
+
+
+def _client(tracking_uri: str, patience: float) -> StoreClient:
+    """Return the client of a store; that of a database opens it at once."""
+    if tracking_uri.startswith(AZURE_SCHEME):
+        client: StoreClient = _azure().open_store(tracking_uri, patience)
+        return client
+    return StoreClient(tracking_uri, patience)
 
 
 def _open(store: _Store, experiment_name: str, patience: float) -> StoreSession:
@@ -221,7 +233,7 @@ def _open(store: _Store, experiment_name: str, patience: float) -> StoreSession:
         if file is not None:
             prepare(file, file.parent / ARTIFACT_FOLDER)
             artifacts = (file.parent / ARTIFACT_FOLDER).as_uri()
-        client = StoreClient(store.uri, patience)  # opens a database at once
+        client = _client(store.uri, patience)
         experiment_id = _experiment_id(client, experiment_name, artifacts)
     except (MlflowException, RequestException, SQLAlchemyError, OSError, StoreUnreachableError) as error:
         _restore_uri(before)

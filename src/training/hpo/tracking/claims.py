@@ -126,7 +126,7 @@ class StudyClaim:
 
 def claim_if_served(study: tuple[str, int], run_id: str) -> StudyClaim | None:
     """Return a claim on a study that is in a tracking server, or None: a local store has locks of its own."""
-    return StudyClaim(study, run_id) if current_session().tracking_uri.startswith("http") else None
+    return StudyClaim(study, run_id) if current_session().address else None
 
 
 def is_claimed(run_id: str) -> bool:
