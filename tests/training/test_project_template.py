@@ -41,7 +41,7 @@ def test_project_is_complete(tmp_path: Path, template: str) -> None:
     written = create_project(folder, template)
     assert sorted(path for path in folder.rglob("*") if path.is_file()) == sorted(written)
     configs = {f"config/{name}.yaml" for name in ("data", "hpo", "train", "mlflow", "naming", "paths")}
-    assert {path.relative_to(folder).as_posix() for path in written} == {*configs, *FILES[template]}
+    assert {path.relative_to(folder).as_posix() for path in written} == {*configs, ".amlignore", *FILES[template]}
     for name, lines in FILES[template].items():
         assert lines is None or len((folder / name).read_text().splitlines()) == lines
     project = load_and_check(folder / "config", [])

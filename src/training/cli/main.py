@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "validate": "Check a project's configuration without running anything.",
     "run": "Sweep, refit the best, and train the final model.",
     "sweep": "Run the study's trials, each cross-validated.",
+    "submit": "Run the study's trials elsewhere, as a job of Azure ML.",
     "cv": "Cross-validate one configuration as a trial of the study.",
     "refit": "Train the best trial on all training data and register its model.",
     "train": "Train the final model.",

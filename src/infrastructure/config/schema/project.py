@@ -7,8 +7,9 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from infrastructure.config.schema.base import ConfigModel
+from infrastructure.config.schema.base import NOT_IDENTITY, ConfigModel
 from infrastructure.config.schema.names import ExperimentName, ModelName, Name, PathText, check_name
+from infrastructure.redaction import is_credential_name
 
 DEFAULT_EXPERIMENT = "assay"
 LONGEST_VALUES: Final = {"env": 30, "project": 60, "backbone": 60, "study8": 8, "trial": 8, "trial8": 8, "fold": 3}
@@ -21,13 +22,46 @@ LONGEST_RUN_NAME: Final = 250
 """Characters of a run's name; MLflow's databases have room for as many."""
 
 
+class AzureJob(ConfigModel):
+    """What `assay submit --azureml` runs a sweep on, with what, and with which data.
+
+    Without `compute` it is serverless compute, of which `instance_type` is a size of machine and `spot` the cheap kind
+    that may be taken away; a cluster has both of its own. `environment` is a registered or curated one, such as
+    `azureml:NAME@latest`; otherwise an `image` in which `requirements` are installed by pip. `data` is a registered
+    data asset, such as `azureml:NAME@latest`, or a folder of the project to be uploaded; it is mounted for reading.
+    """
+
+    compute: Annotated[str | None, NOT_IDENTITY] = None
+    instance_type: Annotated[str | None, NOT_IDENTITY] = None
+    spot: Annotated[bool, NOT_IDENTITY] = False
+    environment: Annotated[str | None, NOT_IDENTITY] = None
+    image: Annotated[str | None, NOT_IDENTITY] = None
+    requirements: Annotated[tuple[str, ...], NOT_IDENTITY, Field(strict=False)] = ("assay[azure]",)
+    data: Annotated[str | None, NOT_IDENTITY] = None
+    environment_variables: Annotated[dict[str, str], NOT_IDENTITY] = Field(default={})
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.compute and (self.spot or self.instance_type):
+            raise ValueError("spot and instance_type are of serverless compute; a cluster has its own: leave one out")
+        if self.environment and self.image:
+            raise ValueError("environment and image are two ways to say the same; leave one out")
+        if secret := next(filter(is_credential_name, self.environment_variables), None):
+            raise ValueError(
+                f"environment_variables: {secret} is a credential, which everybody would read who sees the job; "
+                "let the job fetch it from a key vault"
+            )
+        return self
+
+
 class AzureMl(ConfigModel):
-    """The Azure ML workspace whose tracking store is used when `enabled`."""
+    """The Azure ML workspace whose tracking store is used when `enabled`, and what jobs run on there."""
 
     enabled: bool = False
     subscription_id: str | None = None
     resource_group: str | None = None
     workspace_name: str | None = None
+    job: Annotated[AzureJob, NOT_IDENTITY] = AzureJob()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
