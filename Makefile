@@ -21,7 +21,7 @@ test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -n 2
 
 test-azure: $(VENV)-azure/.ready  ## the tests of Azure ML, with its plugin against a stand-in; about 2 minutes
-	$(VENV)-azure/bin/python -m pytest -n 2 tests/azure
+	$(VENV)-azure/bin/python -m pytest -n 2 tests/azure 'tests/test_guides.py::test_guide[azure-ml]'
 
 check: $(READY)  ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check --no-cache

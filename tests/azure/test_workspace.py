@@ -26,7 +26,8 @@ from infrastructure.tracking.mlflow.runs import MetricPoint, RunContent
 from infrastructure.tracking.mlflow.session import current_session, set_session
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 from tests.azure.conftest import SETTINGS, StandIn
-from tests.conftest import MakeProject
+from tests.azure.stand_in import TRACKING_URI, token
+from tests.conftest import MakeProject, calls
 from tests.faults.drivers import make_study
 from training.hpo.execution.local.refit import refit
 from training.hpo.execution.local.sweep import sweep
@@ -166,12 +167,61 @@ def test_killed_driver_is_gone_on_from(make_project: MakeProject, stand_in: Stan
     second = tmp_path / "elsewhere" / "config"
     sweep(second)
     refit(second)
-    calls = [json.loads(line) for line in (tmp_path / "elsewhere" / "calls.jsonl").read_text().splitlines()]
+    later = [json.loads(line) for line in (tmp_path / "elsewhere" / "calls.jsonl").read_text().splitlines()]
     there = tree(second)
     params = [float(run.params["x"]) for run in done]
-    assert [call for call in calls if call[0] in params and call[1] != "refit"] == []
+    assert [call for call in later if call[0] in params and call[1] != "refit"] == []
     set_session(None)
     assert there == locally(make_project, pause=True)
+
+
+def test_on_a_job(make_project: MakeProject, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a job its own token is enough; the job's run stays as it is, and no training takes it for its own."""
+    config_dir = use(make_project())
+    setup_mlflow("assay", config_dir, fallback_to_local=False)
+    job = runs.create_run("assay", "the job", {}, None).info
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AZURE_")} | {
+        "MLFLOW_TRACKING_URI": TRACKING_URI,
+        "MLFLOW_TRACKING_TOKEN": token(),
+        "MLFLOW_RUN_ID": job.run_id,
+        "MLFLOW_EXPERIMENT_ID": job.experiment_id,
+        "AZUREML_RUN_ID": job.run_id,
+    }
+    command = [sys.executable, "-m", "training.cli.main", "sweep", "--config-dir", str(config_dir)]
+    asked = stand_in.seen["login"]
+    done = subprocess.run(
+        [*command, "mlflow.azure_ml.enabled=false"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=HANGS,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "MLFLOW_TRACKING_URI in the environment" in done.stderr
+    assert {call["run_id"] for call in calls(config_dir)} == {None}
+    assert len(queries.find_runs({tags.STAGE: tags.STAGE_TRIAL})) == 3
+    assert stand_in.seen["login"] == asked
+    found = queries.get_run(job.run_id)
+    assert (found.status, found.params, found.metrics) == ("RUNNING", {}, {})
+
+
+def test_commands_that_read(make_project: MakeProject, stand_in: StandIn) -> None:
+    """What looks at a study in a local store looks at one in a workspace too."""
+    config_dir = use(make_project())
+    sweep(config_dir)
+    model = refit(config_dir)
+    for arguments in (
+        ["status"],
+        ["report"],
+        ["best"],
+        ["lineage", f"models:/{model.model_name}@champion"],
+        ["reproduce", model.run_id],
+    ):
+        command = [sys.executable, "-m", "training.cli.main", *arguments, "--config-dir", str(config_dir)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANGS)
+        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+        assert "local store" not in done.stderr
 
 
 def test_second_driver_is_told(make_project: MakeProject, stand_in: StandIn) -> None:

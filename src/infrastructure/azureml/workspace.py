@@ -18,9 +18,6 @@ def credential() -> DefaultAzureCredential:
     """Return Azure's default chain of credentials, which asks nobody at the keyboard."""
     for name in ("azure", "azureml", "msrest"):  # each of the chain says what it lacks; the error at its end does too
         logging.getLogger(name).setLevel(logging.ERROR)
-    telemetry = logging.getLogger("azure.ai.ml._telemetry")  # says of every failure, as an error, that it was one
-    telemetry.addHandler(logging.NullHandler())
-    telemetry.propagate = False
     return DefaultAzureCredential(process_timeout=PROCESS)
 
 

@@ -232,6 +232,6 @@ def _error_code(error: AzureError) -> int:
     if isinstance(error, ResourceExistsError):
         return INVALID_STATE
     status = error.status_code if isinstance(error, HttpResponseError) else None
-    if status is None or status in {408, 429} or status >= 500:
+    if status is None or status in {401, 408, 429} or status >= 500:  # a credential that has run out is given anew
         return TEMPORARILY_UNAVAILABLE
     return RESOURCE_DOES_NOT_EXIST if status == 404 else PERMISSION_DENIED

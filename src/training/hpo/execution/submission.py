@@ -60,7 +60,7 @@ def azure_submission(config_dir: str | Path | None, overrides: Sequence[str]) ->
 def _command(config: ProjectConfig, overrides: Sequence[str], data: str) -> str:
     """Return what the job runs: the store is that of its workspace, as the job's own environment names it."""
     own = ["mlflow.azure_ml.enabled=false", *([f"data.path={data}"] if config.mlflow.azure_ml.job.data else [])]
-    folder = config.config_dir.relative_to(config.root_dir).as_posix()
+    folder = config.config_dir.resolve().relative_to(config.root_dir.resolve()).as_posix()
     return shlex.join(["assay", "sweep", "--config-dir", folder, *overrides, *own])
 
 
