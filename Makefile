@@ -40,6 +40,7 @@ bench: $(READY) $(VENV)-dvc/.ready  ## what Assay costs beside its peers and lim
 	$(BIN)/python benchmarks/fingerprint.py --dvc $(VENV)-dvc/bin/dvc
 	$(BIN)/python benchmarks/fold_pruning.py
 	$(BIN)/python benchmarks/workers.py
+	$(BIN)/python benchmarks/on_ray.py
 	$(BIN)/python benchmarks/fine_tuning.py $(if $(WNUT17_DIR),--data $(WNUT17_DIR))
 	$(BIN)/python benchmarks/report.py
 
