@@ -107,4 +107,4 @@ lock:  ## resolve the exact versions anew
 	rm -r $(VENV)-lock
 
 clean:  ## remove the environment and the demo
-	rm -rf $(VENV) $(VENV)-audit $(VENV)-azure $(VENV)-dvc $(DEMO)
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-azure $(VENV)-dvc $(DEMO) build
