@@ -59,6 +59,7 @@ OTHERS: dict[tuple[type[BaseModel], str], object] = {
     (DataConfig, "path"): "elsewhere",
     (DataConfig, "content_hash"): "0123456789",
     (HpoConfig, "objective"): {"metric": "accuracy", "direction": "minimize"},
+    (HpoConfig, "further_objectives"): [{"metric": "f1_macro", "direction": "maximize"}],
     (HpoConfig, "search_space"): {"x": CHOICE, "y": CHOICE},
     (HpoConfig, "sampler"): {"type": "random"},
     (HpoConfig, "pruner"): {"type": "none"},
@@ -80,6 +81,13 @@ OTHERS: dict[tuple[type[BaseModel], str], object] = {
 }
 # Fields that can't stand beside the rest of the model's example: another example.
 BASES: dict[tuple[type[BaseModel], str], Values] = {
+    (HpoConfig, "further_objectives"): {
+        "study_name": "s",
+        "objective": {"metric": "accuracy", "direction": "maximize"},
+        "search_space": {"x": CHOICE},
+        "pruner": {"type": "none"},
+        "fold_pruner": {"type": "none"},
+    },
     (DataConfig, "content_hash"): {"task": "custom", "content_hash": "fedcba9876"},
     **{
         (DataConfig, name): {"task": "custom", "path": "data", "tokens_column": "tokens", "tags_column": "tags"}
@@ -131,8 +139,9 @@ def _reachable(annotation: object, place: Place) -> Iterator[tuple[type[BaseMode
             for name, field in annotation.model_fields.items():
                 yield from _reachable(field.annotation, Place(place.section, (*place.steps, (annotation, name))))
         return
-    for part in get_args(annotation):
-        yield from _reachable(part, place)
+    if get_origin(annotation) is not tuple:  # what is listed is a model that stands elsewhere too
+        for part in get_args(annotation):
+            yield from _reachable(part, place)
 
 
 PLACES: dict[type[BaseModel], Place] = {

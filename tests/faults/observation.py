@@ -13,6 +13,7 @@ from typing import Final
 from blake3 import blake3
 from pydantic import BaseModel, ConfigDict
 
+from infrastructure.config.schema.hpo import Objective
 from infrastructure.naming import tags
 from infrastructure.tracking.mlflow import queries
 from infrastructure.tracking.mlflow.models import CHAMPION, MODEL_FILE
@@ -72,7 +73,7 @@ def observe(config_dir: Path) -> Observation:
     by_id = {run.run_id: run for run in runs}
     names = {str(root): "project", **{run.run_id: _identity(run, by_id) for run in runs}}
     trials = _trials(runs)
-    best = best_record(trials, "minimize")
+    best = best_record(trials, [Objective(metric="loss", direction="minimize")])
     return Observation(
         faults=_faults(root / "mlflow.db"),
         trials=trials,

@@ -163,7 +163,7 @@ def study_identity(
 def identity_of(document: Mapping[str, object]) -> StudyIdentity:
     """Return the identity of the study whose key document this is."""
     hpo = cast("Mapping[str, object]", document["hpo"])
-    evaluation = {name: hpo[name] for name in ("cv", "objective") if name in hpo}
+    evaluation = {name: hpo[name] for name in ("cv", "objective", "further_objectives") if name in hpo}
     return StudyIdentity(
         study_key_hash=hash_document(document),
         study_family_hash=hash_document({name: value for name, value in document.items() if name != "backbone"}),

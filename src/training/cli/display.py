@@ -13,7 +13,7 @@ from rich.table import Table
 
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.results import StudyResult
-from training.hpo.records import TrialRecord
+from training.hpo.records import TrialRecord, objective_values
 
 
 def show_params(record: TrialRecord) -> str:
@@ -155,10 +155,14 @@ def progress_on(console: Console, *, quiet: bool = False) -> Iterator[Progress]:
 def leaderboard(result: StudyResult, rows: int = 10) -> Table:
     """Return the best trials as a table."""
     metric = result.objective.metric
-    table = Table(title=f"{result.name}: {metric}, {result.objective.direction}")
-    for heading in ("trial", metric, "folds", "hyperparameters"):
+    goals = "; ".join(f"{objective.metric}, {objective.direction}" for objective in result.objectives)
+    has_front = len(result.objectives) > 1
+    table = Table(title=f"{result.name}: {goals}{'; the Pareto front' if has_front else ''}")
+    for heading in ("trial", *(objective.metric for objective in result.objectives), "folds", "hyperparameters"):
         table.add_column(heading)
-    for record in result.leaderboard()[:rows]:
+    for record in (result.pareto_front() if has_front else result.leaderboard())[:rows]:
+        means = [f"{value:.4f}" for value in objective_values(record, result.objectives)]
         values = " ".join(f"{record.folds[i].metrics[metric]:.3f}" for i in sorted(record.folds))
-        table.add_row(str(record.number), f"{record.value:.4f}", values, show_params(record))
+        chosen = " (best)" if has_front and record == result.best else ""
+        table.add_row(f"{record.number}{chosen}", *means, values, show_params(record))
     return table

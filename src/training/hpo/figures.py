@@ -13,6 +13,7 @@ from plotly import graph_objects
 from scipy.stats import t as students_t
 
 from infrastructure.config.schema import HpoConfig
+from infrastructure.config.schema.hpo import Objective
 from training.hpo.records import TrialRecord, ranked_records
 from training.hpo.study import frozen_trial
 
@@ -59,15 +60,18 @@ def study_figures(
 def _optunas_own(
     records: Sequence[TrialRecord], config: HpoConfig, study_key_hash: str
 ) -> dict[str, graph_objects.Figure]:
-    study = optuna.create_study(direction=config.objective.direction)
-    study.add_trials(frozen_trial(record, config, study_key_hash) for record in records if record.state != "running")
     name = config.objective.metric
+    study = _study(records, config, study_key_hash, config.objectives[:1])
     plots: dict[str, Callable[[], graph_objects.Figure]] = {
         "Optimization history": lambda: visualization.plot_optimization_history(study, target_name=name),
         "Hyperparameter importances": lambda: visualization.plot_param_importances(study, target_name=name),
         "Parallel coordinates": lambda: visualization.plot_parallel_coordinate(study, target_name=name),
         "Slices": lambda: visualization.plot_slice(study, target_name=name),
     }
+    if len(config.objectives) in (2, 3):  # what can be drawn
+        names = [objective.metric for objective in config.objectives]
+        whole = _study(records, config, study_key_hash, config.objectives)
+        plots["Pareto front"] = lambda: visualization.plot_pareto_front(whole, target_names=names)
     complete = [record for record in records if record.state == "complete"]
     if not complete:
         return {}
@@ -76,6 +80,16 @@ def _optunas_own(
     if len({record.value for record in complete}) < 2:  # nothing that could be important
         del plots["Hyperparameter importances"]
     return {title: plot() for title, plot in plots.items()}
+
+
+def _study(
+    records: Sequence[TrialRecord], config: HpoConfig, study_key_hash: str, objectives: Sequence[Objective]
+) -> optuna.Study:
+    """Return Optuna's study of the trials that ended, by their values for these objectives."""
+    study = optuna.create_study(directions=[objective.direction for objective in objectives])
+    ended = (record for record in records if record.state != "running")
+    study.add_trials(frozen_trial(record, config, study_key_hash, objectives) for record in ended)
+    return study
 
 
 def top_trials(records: Sequence[TrialRecord], direction: str) -> list[TrialRecord]:

@@ -20,7 +20,7 @@ from infrastructure.config.schema import HpoConfig
 from infrastructure.errors import ConfigError, ExecutionError, one_line
 from infrastructure.naming.keys import trial_key_hash
 from infrastructure.redaction import redacted
-from training.hpo.records import TrialRecord
+from training.hpo.records import ONE_VALUE, TrialRecord
 from training.hpo.search_space import check_params, with_constants
 from training.hpo.study import frozen_trial
 
@@ -47,7 +47,9 @@ def export_study(url: str, label: StudyLabel, config: HpoConfig, records: Sequen
     """
     with _storage_errors(url):
         _delete_torn_export(url, label)
-        study = optuna.create_study(storage=url, study_name=label.name, direction=config.objective.direction)
+        study = optuna.create_study(
+            storage=url, study_name=label.name, directions=[o.direction for o in config.objectives]
+        )
         study.set_user_attr(STUDY_KEY, label.study_key_hash)
         study.add_trials(_with_record(record, config, label.study_key_hash) for record in records)
         study.set_user_attr(COMPLETE, value=True)
@@ -61,7 +63,7 @@ def _delete_torn_export(url: str, label: StudyLabel) -> None:
 
 
 def _with_record(record: TrialRecord, config: HpoConfig, study_key_hash: str) -> FrozenTrial:
-    trial = frozen_trial(record, config, study_key_hash)
+    trial = frozen_trial(record, config, study_key_hash, config.objectives)
     trial.set_user_attr(RECORD, redacted(record.model_dump_json()))
     return trial
 
@@ -88,9 +90,10 @@ def import_study(url: str, label: StudyLabel, config: HpoConfig) -> list[TrialRe
         name = label.name if label.name in names else names[0]
         study = optuna.load_study(study_name=name, storage=url)
         directions = [direction.name.lower() for direction in study.directions]
-        if directions != [config.objective.direction]:
+        wanted = [objective.direction for objective in config.objectives]
+        if directions != wanted:
             raise ConfigError(
-                [f"--import: study {name!r} is to {', '.join(directions)}, this one to {config.objective.direction}"]
+                [f"--import: study {name!r} is to {', '.join(directions)}, this one to {', '.join(wanted)}"]
             )
         if own and not study.user_attrs.get(COMPLETE):
             raise ConfigError([f"--import: study {name!r} in {_shown(url)} was exported in part; export it again"])
@@ -115,6 +118,8 @@ def _sqlite_file(url: str) -> Path | None:
 def _foreign_records(trials: Sequence[FrozenTrial], label: StudyLabel, config: HpoConfig) -> list[TrialRecord]:
     records: list[TrialRecord] = []
     problems: list[str] = []
+    if trials and config.further_objectives:
+        raise ConfigError([f"--import: {ONE_VALUE}"])
     for trial in trials:
         is_complete = trial.state is OptunaState.COMPLETE
         if trial.state is not OptunaState.PRUNED and not (is_complete and isfinite(trial.value or 0.0)):

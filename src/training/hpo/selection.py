@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from infrastructure.config.schema.hpo import Selection
-from training.hpo.records import TrialRecord, ranked_records
+from infrastructure.config.schema.hpo import Objective, Selection
+from training.hpo.records import TrialRecord, best_record, objective_values, pareto_front, ranked_records
 
 ROUNDING: Final = 1e-9
 """The share by which a value may miss a limit that it meets but for how numbers are kept."""
@@ -68,6 +68,18 @@ def choose(found: Sequence[TrialRecord], seconds: Mapping[str, float], selection
     worse = f"{_percent(_gap(best.trial, chosen.trial))} worse than the best, trial {best.trial.number}"
     faster = f"{_speed(best, chosen):.2f} × as fast ({_shown(chosen)} an example, not {_shown(best)})"
     return Choice(rows, chosen.trial, f"trial {chosen.trial.number}: it is {worse}, and {faster}")
+
+
+def balanced(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> Choice:
+    """Choose by several objectives: of the Pareto front the trial nearest to the best of each."""
+    front = pareto_front(records, objectives)
+    best = best_record(front, objectives)
+    if best is None:
+        return Choice((), None, _why_alone(None, None))
+    pairs = zip(objectives, objective_values(best, objectives), strict=True)
+    values = ", ".join(f"{objective.metric} {value:.4g}" for objective, value in pairs)
+    reason = f"trial {best.number}: of the {len(front)} trials of the Pareto front the nearest to the best of each"
+    return Choice(tuple(map(Candidate, front)), best, f"{reason} objective ({values})")
 
 
 def stable_score(records: Iterable[TrialRecord], direction: str, top: int) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite, prod
 from statistics import fmean
@@ -19,9 +19,10 @@ from optuna.trial import TrialState as OptunaState
 from pydantic import JsonValue
 
 from infrastructure.config.schema import HpoConfig
+from infrastructure.config.schema.hpo import Objective
 from infrastructure.naming.keys import trial_key_hash
 from training.hpo.pruners import epoch_pruner, fold_pruner
-from training.hpo.records import FoldRecord, TrialRecord
+from training.hpo.records import FoldRecord, TrialRecord, objective_values
 from training.hpo.samplers import make_sampler
 from training.hpo.search_space import grid, suggest, suggested_distributions
 
@@ -54,7 +55,9 @@ class OptunaStudy:
             across_folds = fold_pruner(config.fold_pruner)
         # Hyperband's brackets depend on the study's name, so it has to be the same at every start.
         self._trials = optuna.create_study(
-            study_name=study_key_hash, direction=config.objective.direction, pruner=across_folds
+            study_name=study_key_hash,
+            directions=[objective.direction for objective in config.objectives],
+            pruner=across_folds,
         )
         self._folds = [
             optuna.create_study(
@@ -78,21 +81,27 @@ class OptunaStudy:
             # A trial that was answered reported nothing when it was told, so it reports nothing here.
             folds = record.folds if record.answered_by is None else {}
             values = {self.fold_order.index(fold_idx): self._value(fold) for fold_idx, fold in folds.items()}
-            self._trials.add_trial(self._frozen(record, values, record.sampler_state))
+            self._trials.add_trial(self._frozen(record, values, record.sampler_state, self._config.objectives))
             # On other folds nobody knows what it would have been: it is no peer for a fold's pruner.
             of_fold = record.model_copy(update={"state": "failed"}) if record.imported_from else record
             for fold_idx, study in enumerate(self._folds):
                 fold = folds.get(fold_idx, FoldRecord())
-                study.add_trial(self._frozen(of_fold, fold.curve, fold.pruner_state))
+                study.add_trial(self._frozen(of_fold, fold.curve, fold.pruner_state, self._config.objectives[:1]))
             study_state = record.study_state or study_state
         for key, value in study_state.items():
             # QMC counts its points on the study; Optuna offers no public way to put the count back.
             self._trials._storage.set_study_system_attr(self._trials._study_id, key, value)
 
-    def _frozen(self, record: TrialRecord, steps: Mapping[int, float], notes: Mapping[str, JsonValue]) -> FrozenTrial:
+    def _frozen(
+        self,
+        record: TrialRecord,
+        steps: Mapping[int, float],
+        notes: Mapping[str, JsonValue],
+        objectives: Sequence[Objective],
+    ) -> FrozenTrial:
         return create_trial(
             state=STATES[record.state],
-            value=record.value if record.state == "complete" else None,
+            values=objective_values(record, objectives) if record.state == "complete" else None,
             params={name: record.params[name] for name in self._distributions(record.params)},
             distributions=self._distributions(record.params),
             system_attrs=dict(notes),
@@ -139,11 +148,18 @@ class OptunaStudy:
         return self._report(self._folds[fold_idx], number, step, value)
 
     def should_stop_trial(self, number: int, fold_idx: int, value: float) -> bool:
-        """Take in a fold's final objective, and tell whether the trial is denied its remaining folds."""
+        """Take in a fold's final objective, and tell whether the trial is denied its remaining folds.
+
+        With several objectives none is: Optuna takes no reports of such trials.
+        """
+        if self._config.further_objectives:
+            return False
         return self._report(self._trials, number, self.fold_order.index(fold_idx), value)
 
     def is_hopeless(self, number: int) -> bool:
         """Tell whether a trial is denied its remaining folds, as things stand."""
+        if self._config.further_objectives:
+            return False
         frozen = self._trials.get_trials(deepcopy=False)[number]
         return Trial(self._trials, frozen._trial_id).should_prune()
 
@@ -160,8 +176,8 @@ class OptunaStudy:
     def tell(self, record: TrialRecord) -> TrialRecord:
         """Take in how a trial ended, and return its record with what the sampler noted on it."""
         state = STATES[record.state]
-        value = record.value if record.state == "complete" else None
-        self._trials.tell(record.number, value, state=state)
+        values = objective_values(record, self._config.objectives) if record.state == "complete" else None
+        self._trials.tell(record.number, values, state=state)
         for fold_idx, study in enumerate(self._folds):
             fold = record.folds.get(fold_idx)
             # A fold's study only serves to compare curves; its value is the last of its curve.
@@ -186,15 +202,20 @@ def fold_order(study_key_hash: str, folds: Iterable[int]) -> list[int]:
     return sorted(folds, key=lambda fold_idx: hashlib.sha256(f"{study_key_hash}/{fold_idx}".encode()).digest())
 
 
-def frozen_trial(record: TrialRecord, config: HpoConfig, study_key_hash: str) -> FrozenTrial:
-    """Return a trial as Optuna knows it; the values of its folds, in the order in which they came, are its steps."""
+def frozen_trial(
+    record: TrialRecord, config: HpoConfig, study_key_hash: str, objectives: Sequence[Objective]
+) -> FrozenTrial:
+    """Return a trial as Optuna knows it, with its values for these objectives.
+
+    The values of its folds, in the order in which they came, are its steps.
+    """
     distributions = suggested_distributions(config.search_space, record.params)
     values = [
         record.folds[index].metrics.get(config.objective.metric) for index in fold_order(study_key_hash, record.folds)
     ]
     return create_trial(
         state=STATES[record.state],
-        value=record.value if record.state == "complete" else None,
+        values=objective_values(record, objectives) if record.state == "complete" else None,
         params={name: record.params[name] for name in distributions},
         distributions=distributions,
         intermediate_values={step: value for step, value in enumerate(values) if value is not None},

@@ -9,6 +9,7 @@ import pytest
 from pydantic import JsonValue
 
 from infrastructure.config.schema import HpoConfig
+from infrastructure.config.schema.hpo import Objective
 from training.hpo.records import FoldRecord, TrialRecord, TrialState, best_record
 from training.hpo.study import OptunaStudy, fold_order
 
@@ -210,8 +211,9 @@ def test_best_is_by_direction_and_then_by_number() -> None:
         TrialRecord(number=number, trial_key_hash="", params={}, state=state, value=value)
         for number, (state, value) in enumerate(values)
     ]
-    best = {direction: best_record(records, direction) for direction in ("maximize", "minimize")}
+    up, down = ([Objective(metric="m", direction=direction)] for direction in ("maximize", "minimize"))
+    best = {"maximize": best_record(records, up), "minimize": best_record(records, down)}
     assert (best["maximize"].number, best["minimize"].number) == (2, 0)  # type: ignore[union-attr]
-    assert best_record(records[1:2], "maximize") is None
+    assert best_record(records[1:2], up) is None
     for order in itertools.islice(itertools.permutations(records), 20):
-        assert best_record(order, "maximize") == records[2]
+        assert best_record(order, up) == records[2]

@@ -185,10 +185,15 @@ class Selection(ConfigModel):
 
 
 class HpoConfig(ConfigModel):
-    """`hpo.yaml`. `timeout` is in seconds; `workers` folds run at a time, each in a process of its own."""
+    """`hpo.yaml`. `timeout` is in seconds; `workers` folds run at a time, each in a process of its own.
+
+    With `further_objectives` the best trial is, of the Pareto front, the one nearest to the best of every objective,
+    each counted in shares of its range over the front.
+    """
 
     study_name: Annotated[ModelName, NOT_IDENTITY] = Field(max_length=100)
     objective: Objective
+    further_objectives: Annotated[tuple[Objective, ...] | None, Field(strict=False)] = None
     search_space: Annotated[dict[RecordedName, Parameter], Field(min_length=1), AfterValidator(check_conditions)]
     sampler: Annotated[Sampler | LearningSampler, Field(discriminator="type")] = LearningSampler(type="tpe")
     pruner: Pruner = MedianPruner(type="median", n_startup_trials=5, n_warmup_steps=2)
@@ -199,3 +204,28 @@ class HpoConfig(ConfigModel):
     timeout: Annotated[float | None, NOT_IDENTITY] = Field(default=None, gt=0)
     workers: Annotated[int, NOT_IDENTITY] = Field(default=1, ge=1)
     selection: Annotated[Selection | None, NOT_IDENTITY] = None
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """All objectives, the one that trials are listed by first."""
+        return (self.objective, *(self.further_objectives or ()))
+
+    @model_validator(mode="after")
+    def _check_objectives(self) -> Self:
+        if self.further_objectives is None:
+            return self
+        if not self.further_objectives:
+            raise ValueError("further_objectives is an empty list; leave it out")
+        names = [objective.metric for objective in self.objectives]
+        if len(set(names)) < len(names):
+            raise ValueError(f"objectives have different metrics, got {', '.join(names)}")
+        if (self.pruner.type, self.fold_pruner.type) != ("none", "none"):
+            raise ValueError(
+                "several objectives: no trial of them can be pruned; write pruner: {type: none} and "
+                "fold_pruner: {type: none}"
+            )
+        if self.sampler.type == "cmaes":
+            raise ValueError("several objectives: sampler cmaes knows one alone; allowed: tpe, gp, random, qmc, grid")
+        if self.selection is not None:
+            raise ValueError("several objectives: selection is another rule to choose by; leave one of the two out")
+        return self

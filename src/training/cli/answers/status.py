@@ -16,7 +16,7 @@ def show_status(config_dir: Path | None, overrides: Sequence[str], *, as_json: b
     """Show the study's trials by state, and its leaderboard."""
     status = study_status(config_dir, overrides)
     if as_json:
-        print_json({**vars(status), "best_trial": status.best and status.best.number})
+        print_json({**vars(status), "objective": status.objective, "best_trial": status.best and status.best.number})
         return
     console = Console()
     console.print(status.summary, markup=False, highlight=False, soft_wrap=True)

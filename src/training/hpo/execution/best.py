@@ -41,7 +41,7 @@ class Ranking:
     """Comparable studies, the best score first; those without one come last.
 
     A score is the median of the `top` best trials. `mismatched` are other studies of the experiment, which aren't
-    comparable. `choice` says which trial of the project's own study `refit` takes, if it is chosen by a selection.
+    comparable. `choice` says which trial of the project's own study `refit` takes, if its value alone doesn't say so.
     """
 
     objective: Objective
@@ -68,19 +68,21 @@ def best(references: Sequence[str] = (), config_dir: str | Path | None = None, *
         _, config_folder = resolve_project_paths_with_fallback(config_dir=config_dir)
         setup_mlflow(config_dir=config_folder)
         found = named_studies(references)
-        return Ranking(found[0].objective, top, _ranked(found, top))
+        return Ranking(found[0].objectives[0], top, _ranked(found, top))
     project = open_project(config_dir)
     found, mismatched = comparable_studies(project.context.identity)
     if not found:
         others = f" ({len(mismatched)} others aren't comparable)" if mismatched else ""
         raise ExecutionError(f"no study like {project.run_name} in the tracking store{others}: run `assay sweep` first")
     own = next((study for study in found if study.key == project.context.study_key_hash), None)
-    choice = None if own is None or project.config.hpo.selection is None else stored_choice(project, own.trials)
-    return Ranking(project.config.hpo.objective, top, _ranked(found, top), tuple(mismatched), choice)
+    hpo = project.config.hpo
+    is_by_value = hpo.selection is None and hpo.further_objectives is None
+    choice = None if own is None or is_by_value else stored_choice(project, own.trials)
+    return Ranking(hpo.objective, top, _ranked(found, top), tuple(mismatched), choice)
 
 
 def _ranked(found: Sequence[StudySummary], top: int) -> tuple[StudyBest, ...]:
-    direction = found[0].objective.direction
+    direction = found[0].objectives[0].direction
     sign = -1.0 if direction == "maximize" else 1.0
     studies = [_study_best(study, direction, top) for study in found]
 
@@ -99,6 +101,6 @@ def _study_best(study: StudySummary, direction: str, top: int) -> StudyBest:
         backbone=study.backbone,
         trial_count=len(own),
         complete_count=len({trial.trial_key_hash for trial in own if trial.state == "complete"}),
-        trial=best_record(own, direction),
+        trial=best_record(own, study.objectives),
         score=stable_score(own, direction, top),
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from training.hpo.execution.project import Project
 from training.hpo.records import TrialRecord
-from training.hpo.selection import Choice, candidates, choose
+from training.hpo.selection import Choice, balanced, candidates, choose
 from training.hpo.tracking.latencies import Conditions, stored_latency
 
 
@@ -19,6 +19,8 @@ def latency_conditions(project: Project) -> Conditions | None:
 def stored_choice(project: Project, trials: Iterable[TrialRecord]) -> Choice:
     """Return the choice among a study's trials, with the latencies that are measured on this machine."""
     hpo = project.config.hpo
+    if hpo.further_objectives:
+        return balanced(list(trials), hpo.objectives)
     found = candidates(trials, hpo.objective.direction, hpo.selection)
     conditions = latency_conditions(project)
     seconds: dict[str, float] = {}

@@ -46,6 +46,7 @@ def load_and_check(config_dir: str | Path | None, overrides: Sequence[str]) -> P
     problems = [f"{found / 'hpo.yaml'} {text}" for text in (*_check_sampler(config), *_check_selection(config))]
     if config.train.trainer != "function":  # a function computes metrics of its own
         texts = check_metrics(config.data.task, objective, config.train.metrics)
+        texts += _check_further_objectives(config)
         problems += [f"{found / ('train.yaml' if text.startswith('metrics') else 'hpo.yaml')} {text}" for text in texts]
     names = frozenset(config.hpo.search_space)
     for text in check_params(config.train, names, root_dir):
@@ -65,6 +66,18 @@ def _check_sampler(config: ProjectConfig) -> list[str]:
         except ConfigError as error:
             return list(error.problems)
     return []
+
+
+def _check_further_objectives(config: ProjectConfig) -> list[str]:
+    """See that each further objective is computed, and looked for in the direction that is better."""
+    problems = []
+    for index, objective in enumerate(config.hpo.further_objectives or ()):
+        key = f"further_objectives.{index}"
+        if objective.metric not in config.train.metrics:
+            problems.append(f"{key}.metric: {objective.metric!r} isn't computed; add it to train.yaml metrics")
+        found = check_metrics(config.data.task, objective, ())
+        problems += [f"{key}.{text.removeprefix('objective.')}" for text in found]
+    return problems
 
 
 def _check_selection(config: ProjectConfig) -> list[str]:

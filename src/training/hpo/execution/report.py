@@ -91,6 +91,7 @@ def render(project: Project, status: StudyStatus) -> str:
         states=Counter(record.state for record in own),
         rows=[_row(record, objective.metric) for record in top_trials(own, objective.direction)],
         best=best,
+        half=None if best is None else _row(best, objective.metric).half,
         best_run_id="" if best is None else status.trial_run_ids[status.trials.index(best)],
         best_yaml="" if best is None else yaml.safe_dump({"params": best.params}, sort_keys=False),
         savings=savings(own),

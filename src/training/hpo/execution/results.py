@@ -8,24 +8,38 @@ from typing import NamedTuple
 import pandas as pd
 
 from infrastructure.config.schema.hpo import Objective
-from training.hpo.records import TrialRecord, ranked_records
+from training.hpo.records import TrialRecord, objective_values, pareto_front, ranked_records
 
 
 @dataclass(frozen=True, repr=False)
 class StudyResult:
-    """A study after a sweep or a cross-validation: all its trials by number, and the best one."""
+    """A study after a sweep or a cross-validation: all its trials by number, and the best one.
+
+    With several objectives the first is the one that trials are listed by.
+    """
 
     name: str
     study_key_hash: str
     run_id: str
-    objective: Objective
+    objectives: tuple[Objective, ...]
     trials: tuple[TrialRecord, ...]
     best: TrialRecord
 
     def __repr__(self) -> str:
         """Return the study's name, how many trials it has, and its best one."""
-        best = f"best {self.best.number}: {self.objective.metric}={self.best.value:.6g}, {self.best.params}"
+        values = zip(self.objectives, objective_values(self.best, self.objectives), strict=True)
+        scores = ", ".join(f"{objective.metric}={value:.6g}" for objective, value in values)
+        best = f"best {self.best.number}: {scores}, {self.best.params}"
         return f"StudyResult({self.name}, {len(self.trials)} trials, {best})"
+
+    @property
+    def objective(self) -> Objective:
+        """The objective that trials are listed by."""
+        return self.objectives[0]
+
+    def pareto_front(self) -> tuple[TrialRecord, ...]:
+        """Return the complete trials that no other is better than in one objective and as good as in all."""
+        return tuple(pareto_front(self.trials, self.objectives))
 
     def leaderboard(self) -> tuple[TrialRecord, ...]:
         """Return the complete trials of the study's own, the best first."""
@@ -33,8 +47,16 @@ class StudyResult:
 
     def to_frame(self) -> pd.DataFrame:
         """Return the trials as a table: one row a trial, one column a hyperparameter."""
-        rows = [{"number": t.number, "state": t.state, self.objective.metric: t.value, **t.params} for t in self.trials]
-        return pd.DataFrame(rows)
+        return pd.DataFrame(
+            [{"number": t.number, "state": t.state, **self._values(t), **t.params} for t in self.trials]
+        )
+
+    def _values(self, trial: TrialRecord) -> dict[str, float | None]:
+        """Return a trial's value for each objective, as far as it has them."""
+        names = [objective.metric for objective in self.objectives]
+        if trial.state != "complete":
+            return {name: trial.value if name == names[0] else None for name in names}
+        return dict(zip(names, objective_values(trial, self.objectives), strict=True))
 
 
 class CvResult(NamedTuple):

@@ -21,15 +21,20 @@ class StudyStatus:
     name: str
     study_key_hash: str
     run_id: str
-    objective: Objective
+    objectives: tuple[Objective, ...]
     max_trials: int
     trials: tuple[TrialRecord, ...]
     trial_run_ids: tuple[str, ...]
 
     @property
+    def objective(self) -> Objective:
+        """The objective that trials are listed by."""
+        return self.objectives[0]
+
+    @property
     def best(self) -> TrialRecord | None:
         """The best complete trial."""
-        return best_record(self.trials, self.objective.direction)
+        return best_record(self.trials, self.objectives)
 
     @property
     def summary(self) -> str:
@@ -52,7 +57,7 @@ class StudyStatus:
         """The study as a sweep returns it; None until a trial is complete."""
         if (best := self.best) is None:
             return None
-        return StudyResult(self.name, self.study_key_hash, self.run_id, self.objective, self.trials, best)
+        return StudyResult(self.name, self.study_key_hash, self.run_id, self.objectives, self.trials, best)
 
 
 def study_status(config_dir: str | Path | None = None, overrides: Sequence[str] = ()) -> StudyStatus:
@@ -69,7 +74,7 @@ def status_of(project: Project) -> StudyStatus:
         name=project.run_name,
         study_key_hash=key,
         run_id="" if study is None else study.run_id,
-        objective=project.config.hpo.objective,
+        objectives=project.config.hpo.objectives,
         max_trials=project.config.hpo.max_trials,
         trials=tuple(trials[number].record for number in sorted(trials)),
         trial_run_ids=tuple(trials[number].run_id for number in sorted(trials)),

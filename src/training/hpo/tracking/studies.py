@@ -22,7 +22,7 @@ class StudySummary:
     """A study as the store has it: its run, what it is of, and its trials by number."""
 
     run: RunRecord
-    objective: Objective
+    objectives: tuple[Objective, ...]
     trials: tuple[TrialRecord, ...]
 
     @property
@@ -80,7 +80,10 @@ def _summary(run: RunRecord) -> StudySummary:
     assert isinstance(hpo, dict)
     trials = stored_trials(run.run_id, run.tags[tags.STUDY_KEY])
     records = tuple(trials[number].record for number in sorted(trials))
-    return StudySummary(run, Objective.model_validate(hpo["objective"]), records)
+    further = hpo.get("further_objectives") or []
+    assert isinstance(further, list)
+    objectives = tuple(Objective.model_validate(values) for values in (hpo["objective"], *further))
+    return StudySummary(run, objectives, records)
 
 
 def _mismatch(identity: StudyIdentity, run: RunRecord) -> str:
@@ -92,6 +95,6 @@ def _mismatch(identity: StudyIdentity, run: RunRecord) -> str:
     other = identity_of(document)
     if (identity.data_fingerprint, identity.eval_fingerprint) == (other.data_fingerprint, other.eval_fingerprint):
         return ""
-    relevant = ("data.", "hpo.cv.", "hpo.objective.", "hpo.folds_fingerprint.")
+    relevant = ("data.", "hpo.cv.", "hpo.objective.", "hpo.further_objectives.", "hpo.folds_fingerprint.")
     found = differences(parse_document(identity.document), document)
     return "; ".join(str(difference) for difference in found if f"{difference.field}.".startswith(relevant))

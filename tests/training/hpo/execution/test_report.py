@@ -63,7 +63,7 @@ def page_of(config_dir: Path, trials: tuple[TrialRecord, ...]) -> str:
         name="a-study",
         study_key_hash=project.context.study_key_hash,
         run_id="0" * 32,
-        objective=project.config.hpo.objective,
+        objectives=project.config.hpo.objectives,
         max_trials=len(trials),
         trials=trials,
         trial_run_ids=tuple(f"{number:032x}" for number in range(len(trials))),

@@ -139,7 +139,7 @@ class StudyDriver:
     @property
     def best(self) -> TrialRecord | None:
         """The best complete trial so far."""
-        return best_record(self.records.values(), self._objective.direction)
+        return best_record(self.records.values(), self._project.config.hpo.objectives)
 
     def run(self, executor: Executor, limits: Limits) -> None:
         """Propose and run trials until a limit is reached and all that began has ended."""
@@ -324,11 +324,13 @@ class StudyDriver:
             self._end(executor, active, fold_idx, "failed", f"fold {fold_idx}: {outcome.message} (log: {log})")
 
     def _take_result(self, executor: Executor, active: _ActiveTrial, fold_idx: int, result: TrainingResult) -> None:
-        value = result.valid.get(self._objective.metric, float("nan"))
-        if not isfinite(value):
-            reason = f"fold {fold_idx}: {self._objective.metric} is {value}, which no trial can be judged by"
-            self._end(executor, active, fold_idx, "failed", reason)
-            return
+        for objective in self._project.config.hpo.objectives:
+            value = result.valid.get(objective.metric, float("nan"))
+            if not isfinite(value):
+                reason = f"fold {fold_idx}: {objective.metric} is {value}, which no trial can be judged by"
+                self._end(executor, active, fold_idx, "failed", reason)
+                return
+        value = result.valid[self._objective.metric]
         metrics = {name: number for name, number in result.valid.items() if isfinite(number)}
         reported = active.folds.get(fold_idx, FoldRecord())
         fold = reported.model_copy(update={"metrics": metrics, "seconds": result.seconds})

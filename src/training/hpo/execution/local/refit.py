@@ -37,9 +37,10 @@ def refit(
         choice = measured_choice(project, show, force=force)
         if choice.chosen is None:
             raise ExecutionError(f"{project.run_name}: {choice.reason}")
-        is_trained = len(choice.candidates) > 1  # so that it could be measured
-        result = train_model(project, choice.chosen.number, REFIT, show, force=force and not is_trained, register=True)
-        if project.config.hpo.selection is not None:
+        hpo = project.config.hpo
+        is_measured = hpo.selection is not None and len(choice.candidates) > 1  # and was trained for it
+        result = train_model(project, choice.chosen.number, REFIT, show, force=force and not is_measured, register=True)
+        if hpo.selection is not None or hpo.further_objectives is not None:
             show.message(f"chosen: {choice.reason}")
             keep_reason(result.run_id, choice.reason)
     return result

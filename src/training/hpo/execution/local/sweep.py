@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from infrastructure.errors import DataError, ExecutionError
+from infrastructure.errors import ConfigError, DataError, ExecutionError
 from infrastructure.executors.base import Executor
 from infrastructure.storage.own_files import delete_folder
 from training.data.datasets import load_dataset
@@ -20,7 +20,7 @@ from training.hpo.execution.optuna_exchange import read_optuna_study
 from training.hpo.execution.progress import Progress
 from training.hpo.execution.project import Project, open_project
 from training.hpo.execution.results import StudyResult
-from training.hpo.records import TrialRecord
+from training.hpo.records import ONE_VALUE, TrialRecord
 from training.hpo.tracking.earlier_studies import earlier_trials
 from training.hpo.tracking.explain import nearest_study
 from training.hpo.tracking.foreign_runs import foreign_trials
@@ -91,6 +91,8 @@ def import_trials(
 
 def read_trials(project: Project, source: str, progress: Progress) -> list[TrialRecord]:
     """Return trials from elsewhere: an Optuna storage's, with `mlflow:` an experiment's, with `study:` a study's."""
+    if source.startswith((FROM_STUDY, FROM_MLFLOW)) and project.config.hpo.further_objectives:
+        raise ConfigError([f"{source}: {ONE_VALUE}"])
     if source.startswith(FROM_STUDY):
         return _read_study(project, source.removeprefix(FROM_STUDY), progress)
     if not source.startswith(FROM_MLFLOW):
@@ -181,7 +183,7 @@ def close_study(project: Project, driver: StudyDriver, runs: StudyRuns) -> Study
         name=project.run_name,
         study_key_hash=project.context.study_key_hash,
         run_id=runs.run_id,
-        objective=project.config.hpo.objective,
+        objectives=project.config.hpo.objectives,
         trials=records,
         best=driver.best,
     )
