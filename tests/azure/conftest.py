@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.azure.stand_in import TRACKING_URI
+
 REASON = "the extra `azure` isn't installed here; `make test-azure` has it"
 HERE = Path(__file__).parent
 SETTINGS = "azure_ml: {enabled: true, subscription_id: s, resource_group: g, workspace_name: w}\n"
@@ -26,7 +28,9 @@ def _plugin() -> None:
 
 
 class StandIn:
-    """A running stand-in: the environment of its clients, and what it was asked."""
+    """A running stand-in: its address, the environment of its clients, and what it was asked."""
+
+    tracking_uri = TRACKING_URI
 
     def __init__(self, folder: Path, address: str) -> None:
         self._address = address

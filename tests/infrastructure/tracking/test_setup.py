@@ -24,7 +24,7 @@ from infrastructure.errors import (
     StoreUnreachableError,
     TrackingError,
 )
-from infrastructure.tracking.mlflow import runs
+from infrastructure.tracking.mlflow import runs, setup
 from infrastructure.tracking.mlflow.session import current_session
 from infrastructure.tracking.mlflow.setup import setup_mlflow
 
@@ -170,6 +170,19 @@ def test_azure_without_its_plugin_falls_back(config_dir: Path, caplog: pytest.Lo
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert "pip install 'assay[azure]'" in warnings[0]
+
+
+def test_fallback_lasts(
+    config_dir: Path, store: MakeStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process that began in the local store goes on there, though the workspace could be used by now."""
+    write_mlflow(config_dir, AZURE)
+    local, workspace = setup_mlflow("e", config_dir), store("workspace")
+    monkeypatch.setattr(setup, "_azure_tracking_uri", lambda _: workspace)
+    with caplog.at_level(logging.WARNING):
+        assert setup_mlflow("e", config_dir) == local
+    assert "start it again" in caplog.text
+    assert setup_mlflow("e", config_dir, fallback_to_local=False) == workspace
 
 
 def test_azure_without_fallback_raises(config_dir: Path) -> None:

@@ -21,8 +21,9 @@ AZURE_SCHEME: Final = "azureml://"
 class StoreSession:
     """The store and the experiment that `setup_mlflow()` chose, and the runs of ours that are live in it.
 
-    `is_projects_own` tells that the store came from a project's configuration, not from an argument or the environment.
-    `measured` has the value of each metric and step of the runs that were taken up, as it was then.
+    `is_projects_own` tells that the store came from a project's configuration, not from an argument or the environment;
+    `is_fallback` that it took the place of an Azure ML workspace. `measured` has the value of each metric and step of
+    the runs that were taken up, as it was then.
     """
 
     tracking_uri: str
@@ -32,6 +33,7 @@ class StoreSession:
     is_projects_own: bool
     live_runs: set[str] = field(default_factory=set)
     measured: dict[str, dict[tuple[str, int], float]] = field(default_factory=dict)
+    is_fallback: bool = False
 
     @property
     def store_folder(self) -> Path | None:

@@ -90,18 +90,18 @@ def setup_mlflow(
 ) -> str:
     """Choose the tracking store and the experiment of this process, and return the tracking URI.
 
-    The order of precedence is this module's docstring. Call it once in an entry point, before any run; calling it
-    again with the same choice changes nothing. An Azure ML workspace that can't be used is replaced by the local
-    store with a warning, or raises TrackingError when `fallback_to_local` is off. Raises StoreSwitchError when
-    another store is asked for while a run is live, StoreUnreachableError when the store doesn't answer, and
-    ConfigError for a name that no experiment may have, and for the address of a database in place of a server's.
-    """
+        The order of precedence is this module's docstring. Call it once in an entry point, before any run; calling it
+        again with the same choice changes nothing. An Azure ML workspace that can't be used is replaced by the local
+            store with a warning, for as long as the process lasts, or raises TrackingError when `fallback_to_local` is off.
+        Raises StoreSwitchError when another store is asked for while a run is live, StoreUnreachableError when the store
+        doesn't answer, and ConfigError for a name that no experiment may have.
+        """
     root_dir, config = _project(config_dir)
     name = _checked_name(experiment_name) if experiment_name else config.experiment_name
     _set_environment(config)
     store: _Store | None = None
     try:
-        store = _choose(config, root_dir, tracking_uri, ml_client)
+        store = _choose(config, root_dir, tracking_uri, ml_client, fallback_to_local=fallback_to_local)
         session = _open(store, name, config.store_timeout)
     except TrackingError as error:
         azure_failed = store is None or store.is_azure
@@ -110,6 +110,7 @@ def setup_mlflow(
         _log.warning("Azure ML is not used, runs go to the local store instead: %s", error)
         store = _Store(_local_uri(root_dir), "Azure ML can't be used", is_projects_own=True)
         session = _open(store, name, config.store_timeout)
+        session.is_fallback = True
     before = configured_session()
     set_session(session)
     _drop_foreign_run_id(session)
@@ -150,7 +151,12 @@ def _set_environment(config: MlflowConfig) -> None:
 
 
 def _choose(
-    config: MlflowConfig, root_dir: Path, tracking_uri: str | None, ml_client: WorkspaceClient | None
+    config: MlflowConfig,
+    root_dir: Path,
+    tracking_uri: str | None,
+    ml_client: WorkspaceClient | None,
+    *,
+    fallback_to_local: bool,
 ) -> _Store:
     if tracking_uri:
         return _Store(tracking_uri, "given as tracking_uri")
@@ -164,6 +170,9 @@ def _choose(
     if inherited and not is_ours:
         return _Store(inherited, f"{TRACKING_URI} in the environment")
     if config.azure_ml.enabled:
+        if session is not None and session.is_fallback and fallback_to_local:
+            # What a command does in one step has to be there in the next.
+            raise TrackingError("it couldn't be when this process began; start it again to try again")
         uri = _azure_tracking_uri(config.azure_ml)
         return _Store(uri, "azure_ml in mlflow.yaml", is_azure=True, is_projects_own=True)
     if config.tracking_uri:
