@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -57,6 +58,7 @@ def write_mlflow(config_dir: Path, text: str) -> None:
 
 
 AZURE = "azure_ml: {enabled: true, subscription_id: s, resource_group: g, workspace_name: w}\n"
+WITHOUT_PLUGIN = pytest.mark.skipif(find_spec("azureml") is not None, reason="the extra `azure` is installed")
 
 
 def test_order_of_precedence(
@@ -161,6 +163,7 @@ def test_timeouts_are_set(config_dir: Path) -> None:
     assert int(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) <= 3
 
 
+@WITHOUT_PLUGIN
 def test_azure_without_its_plugin_falls_back(config_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Azure ML without its packages: one warning that names the reason, and the local store."""
     write_mlflow(config_dir, AZURE)
@@ -172,6 +175,7 @@ def test_azure_without_its_plugin_falls_back(config_dir: Path, caplog: pytest.Lo
     assert "pip install 'assay[azure]'" in warnings[0]
 
 
+@WITHOUT_PLUGIN
 def test_fallback_lasts(
     config_dir: Path, store: MakeStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -185,6 +189,7 @@ def test_fallback_lasts(
     assert setup_mlflow("e", config_dir, fallback_to_local=False) == workspace
 
 
+@WITHOUT_PLUGIN
 def test_azure_without_fallback_raises(config_dir: Path) -> None:
     """With fallback_to_local off the reason is raised, and nothing is configured."""
     write_mlflow(config_dir, AZURE)
