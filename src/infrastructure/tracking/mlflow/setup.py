@@ -90,12 +90,13 @@ def setup_mlflow(
 ) -> str:
     """Choose the tracking store and the experiment of this process, and return the tracking URI.
 
-        The order of precedence is this module's docstring. Call it once in an entry point, before any run; calling it
-        again with the same choice changes nothing. An Azure ML workspace that can't be used is replaced by the local
-            store with a warning, for as long as the process lasts, or raises TrackingError when `fallback_to_local` is off.
-        Raises StoreSwitchError when another store is asked for while a run is live, StoreUnreachableError when the store
-        doesn't answer, and ConfigError for a name that no experiment may have.
-        """
+    The order of precedence is this module's docstring. Call it once in an entry point, before any run; calling it
+    again with the same choice changes nothing. An Azure ML workspace that can't be used is replaced by the local
+    store with a warning, for as long as the process lasts, or raises TrackingError when `fallback_to_local` is off.
+    Raises StoreSwitchError when another store is asked for while a run is live, StoreUnreachableError when the store
+    doesn't answer, and ConfigError for a name that no experiment may have, and for the address of a database in place
+    of a server's.
+    """
     root_dir, config = _project(config_dir)
     name = _checked_name(experiment_name) if experiment_name else config.experiment_name
     _set_environment(config)
