@@ -59,6 +59,17 @@ def executor(folder: Path, count: int, at_a_time: int, seconds: float) -> None:
             assert all(outcome.state == "done" for outcome in running.wait())
 
 
+def reports(folder: Path, count: int, at_a_time: int, _: float) -> None:
+    """Let as many tasks as there are at a time give so many reports in all, each answered before the next."""
+    resources = Resources(CORES / at_a_time, 0, {})
+    with RayExecutor(at_a_time, lambda *_: False, lambda *_: None, "local", resources, list) as running:
+        for number in range(at_a_time):
+            steps = {"steps": count // at_a_time}
+            running.submit(Task(str(number), "sleeping:report_task", steps, folder / str(number)))
+        while running.running:
+            assert all(outcome.state == "done" for outcome in running.wait())
+
+
 def sleeping_sweep(folder: Path, count: int, at_a_time: int, seconds: float) -> None:
     """Run a sweep of trials that sleep."""
     whole_sweep(folder, count, at_a_time, f"time.sleep({seconds})")
@@ -108,6 +119,7 @@ def tuned(folder: Path, count: int, at_a_time: int, seconds: float) -> None:
 ARMS: Final[Mapping[str, Callable[[Path, int, int, float], None]]] = {
     "tasks": tasks,
     "executor": executor,
+    "reports": reports,
     "sweep": sleeping_sweep,
     "busy": busy_sweep,
     "tune": tuned,
@@ -149,6 +161,7 @@ def measure(count: int, busy: int, repetitions: int) -> tuple[dict[str, list[Tim
     many: dict[str, list[float]] = {arm: [] for arm in NAMES}
     few: dict[str, list[float]] = {arm: [] for arm in NAMES if arm != "tune"}
     long: dict[int, list[float]] = {1: [], 2: []}
+    told: list[float] = []
     for _ in range(repetitions):
         for arm, measured in many.items():
             measured.append(run(arm, count // 4 if arm == "tune" else count, *MANY))
@@ -156,6 +169,7 @@ def measure(count: int, busy: int, repetitions: int) -> tuple[dict[str, list[Tim
             measured.append(run(arm, count, *FEW))
         for workers, measured in long.items():
             measured.append(run("busy", busy, workers))
+        told.append(run("reports", count, FEW[0]))
     ideal = Timing("ideal, computed", [MANY[1] / MANY[0]])
     rows = {arm: Timing(name, many[arm]) for arm, name in NAMES.items()}
     tables = {
@@ -164,6 +178,7 @@ def measure(count: int, busy: int, repetitions: int) -> tuple[dict[str, list[Tim
             Timing("ideal, computed", [FEW[1] / FEW[0]]),
             *(Timing(NAMES[arm], measured) for arm, measured in few.items()),
         ],
+        "one of many reports, 16 tasks at a time": [Timing("Assay's executor alone", told)],
         "one of many trials of 0.5 s of one core": [Timing(f"Assay, {n} at a time", long[n]) for n in long],
     }
     one, two = (Timing("", long[workers]).typical for workers in (1, 2))
