@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,10 +58,9 @@ class StandIn:
         return found
 
 
-@pytest.fixture
-def stand_in(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """Start a workspace that is empty, and lead this test's processes to it."""
-    folder = tmp_path / "workspace"
+@contextmanager
+def running(folder: Path, empty_store: Path) -> Iterator[StandIn]:
+    """Yield a stand-in with a workspace that is empty."""
     folder.mkdir()
     shutil.copy(empty_store, folder / "server.db")
     with (folder / "log").open("wb") as log:
@@ -71,12 +71,18 @@ def stand_in(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch)
             assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        found = StandIn(folder, (folder / "address").read_text())
+        yield StandIn(folder, (folder / "address").read_text())
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """Start a workspace that is empty, and lead this test's processes to it."""
+    with running(tmp_path / "workspace", empty_store) as found:
         for name, value in found.environment.items():
             monkeypatch.setenv(name, value)
         for name in ("https_proxy", "NO_PROXY", "no_proxy"):
             monkeypatch.delenv(name, raising=False)
         yield found
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()

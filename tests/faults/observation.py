@@ -6,11 +6,12 @@ import json
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from blake3 import blake3
+from mlflow.exceptions import MlflowException
 from pydantic import BaseModel, ConfigDict
 
 from infrastructure.config.schema.hpo import Objective
@@ -172,8 +173,9 @@ def _versions(names: dict[str, str]) -> Iterator[str]:
         for version in client.search_model_versions(f"name = '{model.name}'"):
             run = names.get(version.run_id, "a run that is gone")
             yield f"{model.name} {version.version} of {run} in {_called(version.source, names).rpartition('/')[2]}"
-        if CHAMPION in model.aliases:
-            yield f"{model.name} {model.aliases[CHAMPION]} is the champion"
+        with suppress(MlflowException):  # none is
+            champion = client.get_model_version_by_alias(model.name, CHAMPION)
+            yield f"{model.name} {champion.version} is the champion"
 
 
 def _faults(store: Path) -> list[str]:

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
 
-from infrastructure.errors import OutputError, TrackingError
+from infrastructure.errors import OutputError, TrackingError, printable
 from infrastructure.naming import tags as tag_keys
-from infrastructure.redaction import redacted
 from infrastructure.tracking.mlflow import runs
 from infrastructure.tracking.mlflow.runs import MetricPoint, Run, RunContent, RunStatus
 from training.execution.result import TrainingResult
@@ -66,7 +65,7 @@ def fail_training_run(run_id: str, reason: str, status: RunStatus = "FAILED") ->
 
 def failure_content(reason: str) -> RunContent:
     """Return what a run keeps of a training that came to nothing; without a reason, nothing."""
-    return RunContent(tags={tag_keys.FAILURE: redacted(reason)[: tag_keys.CHUNK]} if reason else {})
+    return RunContent(tags={tag_keys.FAILURE: printable(reason)[: tag_keys.CHUNK]} if reason else {})
 
 
 def params_as_text(params: Mapping[str, object]) -> dict[str, str]:

@@ -111,6 +111,8 @@ def _service_context(tracking_uri: str) -> ServiceContext:
 class AzureStoreClient(StoreClient):
     """A patient client whose errors are MLflow's, and which knows what the workspace refuses."""
 
+    longest_tag = 1_000
+
     def attempt(self, call: Callable[[int], Any]) -> Any:  # noqa: ANN401
         """Make a call until it succeeds or patience is over."""
 

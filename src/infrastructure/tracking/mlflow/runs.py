@@ -94,7 +94,7 @@ def create_run(experiment_name: str, run_name: str, run_tags: Mapping[str, str],
     if not run_name.isprintable():
         raise TrackingError(f"run_name {run_name!r:.80} has characters that can't be seen; write printable ones")
     nested = {tags.PARENT_RUN: parent_run_id} if parent_run_id else {}
-    all_tags = {tags.WRITER: uuid.uuid4().hex, **_storable(run_tags), **nested}
+    all_tags = {tags.WRITER: uuid.uuid4().hex, **_storable_tags(run_tags), **nested}
     at = _now()
     run = session.client.create_run(_experiment_id(experiment_name), redacted(run_name), all_tags, at)
     session.live_runs.add(run.info.run_id)
@@ -145,7 +145,7 @@ def _measured(run: Run) -> dict[tuple[str, int], float]:
 
 def set_tag(run_id: str, key: str, value: str) -> None:
     """Set one tag of a run."""
-    current_session().client.set_tag(run_id, key, _storable({key: value})[key])
+    current_session().client.set_tag(run_id, key, _storable_tags({key: value})[key])
 
 
 def delete_run(run_id: str) -> None:
@@ -178,7 +178,7 @@ def write_run(run_id: str, content: RunContent, at: int | None = None) -> None:
     there.update({(m.name, m.step): m.value for m in new})
     metrics = _batches((Metric(m.name, m.value, measured, m.step) for m in new), METRICS_A_BATCH)
     params = _batches((Param(*param) for param in _storable(content.params).items()), PARAMS_A_BATCH)
-    run_tags = _batches((RunTag(*tag) for tag in _storable(content.tags).items()), TAGS_A_BATCH)
+    run_tags = _batches((RunTag(*tag) for tag in _storable_tags(content.tags).items()), TAGS_A_BATCH)
     for index in range(max(len(metrics), len(params), len(run_tags))):
         client.log_batch(
             run_id,
@@ -191,6 +191,12 @@ def write_run(run_id: str, content: RunContent, at: int | None = None) -> None:
 def _storable(fields: Mapping[str, str]) -> dict[str, str]:
     """Return texts without credentials, and without NUL, which SQLite takes and PostgreSQL doesn't."""
     return {name: text.replace("\0", "\\x00") for name, text in redacted_fields(fields).items()}
+
+
+def _storable_tags(fields: Mapping[str, str]) -> dict[str, str]:
+    """Return tags as the store can keep them, the longest cut; what has to be whole is split beforehand."""
+    longest = current_session().client.longest_tag
+    return {name: text[:longest] for name, text in _storable(fields).items()}
 
 
 def _batches(items: Iterable[T], size: int) -> list[list[T]]:

@@ -36,6 +36,9 @@ class StoreClient:
     harm.
     """
 
+    longest_tag = 8_000
+    """Characters of a tag that the store keeps."""
+
     def __init__(self, tracking_uri: str, patience: float) -> None:
         self.tracking_uri = tracking_uri
         self._patience = patience
