@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -66,5 +67,6 @@ def run_script(script: str, folder: Path) -> tuple[int, str]:
         try:
             code = shell.wait(timeout=600)
         finally:
-            os.killpg(shell.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # nothing is left of it
+                os.killpg(shell.pid, signal.SIGKILL)
     return code, log.read_text()

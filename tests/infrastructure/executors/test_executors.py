@@ -241,7 +241,7 @@ class TestLocalExecutor(ExecutorContract):
             drain(executor)
             process = Path("/proc", (tmp_path / "pid").read_text())
             os.kill(int(process.name), signal.SIGKILL)
-            while process.exists() and "Z (zombie)" not in (process / "status").read_text():
+            while process.exists():
                 time.sleep(0.05)
             executor.submit(self.task(tmp_path, "b"))
             assert drain(executor)["b"].state == "done"

@@ -151,7 +151,7 @@ def test_help_is_shown_whole(name: str) -> None:
     [
         ("--json", {"status", "best", "diff", "lineage", "reproduce", "doctor"}),
         ("--quiet", {"run", "sweep", "cv", "refit", "train", "reproduce"}),
-        ("--dry-run", {"run", "sweep"}),
+        ("--dry-run", {"run", "submit", "sweep"}),
     ],
 )
 def test_options_of_many_commands(option: str, names: set[str]) -> None:

@@ -28,7 +28,7 @@ SEARCHED = {
     "x": {"type": "uniform", "low": 0.0, "high": 1.0},
     "mode": {"type": "choice", "values": ["plain", "also plain", "nan", "raise"]},
 }
-OF_A_RUN = (tags.WRITER, tags.PARENT_RUN, "mlflow.source.name", tags.FAILURE)
+OF_A_RUN = (tags.WRITER, tags.PARENT_RUN, "mlflow.source.name", "mlflow.note.content", tags.FAILURE)
 """Tags that name a run, a command or a file."""
 
 

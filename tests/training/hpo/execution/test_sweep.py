@@ -17,13 +17,16 @@ from tests.conftest import MakeProject, calls, unsent_folds
 
 from infrastructure.errors import ConfigError, DataError, ExecutionError
 from infrastructure.naming import tags
+from infrastructure.naming.keys import fold_key_hash
 from infrastructure.tracking.mlflow import queries
 from infrastructure.tracking.mlflow.outbox import Outbox
 from infrastructure.tracking.mlflow.session import current_session, set_session
 from infrastructure.tracking.mlflow.setup import setup_mlflow
+from training.execution.result import TrainingResult
 from training.hpo.execution.local.cv import cv
 from training.hpo.execution.local.sweep import sweep
 from training.hpo.execution.progress import Progress
+from training.hpo.execution.project import open_project
 from training.hpo.execution.results import StudyResult
 from training.hpo.records import TrialRecord
 from training.hpo.tracking import study_runs
@@ -559,3 +562,24 @@ def test_the_first_report_of_a_step_counts(make_project: MakeProject) -> None:
     )
     (first, *_) = sweep(config_dir).trials
     assert {fold.curve[2] for fold in first.folds.values()} == {first.folds[0].curve[1] - 0.5}
+
+
+def test_a_result_that_outlived_its_driver(make_project: MakeProject) -> None:
+    """A fold that went on alone, when nobody was there to stop it, is pruned as it would have been."""
+    hpo = {"max_trials": 8, "pruner": {"type": "median", "n_startup_trials": 1}}
+    expected = sweep(make_project("alone", hpo=hpo))
+    pruned = next(trial for trial in expected.trials if trial.state == "pruned")
+    (fold_idx,) = (index for index, fold in pruned.folds.items() if not fold.metrics)
+    config_dir = make_project("cut", hpo=hpo)
+    sweep(config_dir, [f"hpo.max_trials={pruned.number}"])
+    project = open_project(config_dir)
+    loss = (float(str(pruned.params["x"])) - 0.3) ** 2
+    result = TrainingResult(
+        key_hash=fold_key_hash(pruned.trial_key_hash, fold_idx),
+        valid={"loss": loss},
+        curve={1: {"loss": loss + 1}, 2: {"loss": loss + 0.5}},
+    )
+    result.write(project.paths.fold(pruned.number, fold_idx).result)
+    trials = sweep(config_dir).trials
+    assert [(trial.state, trial.params) for trial in trials] == [(t.state, t.params) for t in expected.trials]
+    assert trials[pruned.number].failure == pruned.failure

@@ -276,10 +276,11 @@ class StudyDriver:
         self._runs.begin_fold(active.run, fold_idx, task.key_hash)
         active.running.add(fold_idx)
         saved = self._project.context.checkpoint_enabled and read_result(task.paths.result, task.key_hash)
-        if saved:
-            for step, metrics in saved.curve.items():
-                self.should_stop(task.task_id, step, metrics)  # the pruner hears what it would have heard
-            self._take_result(executor, active, fold_idx, saved)
+        if saved:  # by a process that outlived its driver: the pruner hears, and decides, what it would have
+            if any(self.should_stop(task.task_id, step, metrics) for step, metrics in sorted(saved.curve.items())):
+                self._end_pruned(executor, active, fold_idx)
+            else:
+                self._take_result(executor, active, fold_idx, saved)
         else:
             executor.submit(task.as_task())
             self._progress.fold_started(active.number, fold_idx)
@@ -317,7 +318,7 @@ class StudyDriver:
                 "same command again, which goes on with this trial"
             )
         if outcome.state == "stopped":
-            self._end(executor, active, fold_idx, "pruned", f"fold {fold_idx} was pruned")
+            self._end_pruned(executor, active, fold_idx)
         else:
             log = self._project.paths.fold(number, fold_idx).log
             self._runs.keep_log(active.run, fold_idx, log)
@@ -360,6 +361,10 @@ class StudyDriver:
         whole = {index: fold for index, fold in active.folds.items() if fold.metrics}
         value = self._optuna.mean_value(whole) if whole else None
         self._conclude(active.run, {"state": state, "value": value, "folds": active.folds, "failure": reason})
+
+    def _end_pruned(self, executor: Executor, active: _ActiveTrial, fold_idx: int) -> None:
+        """End a trial whose fold the pruner has stopped."""
+        self._end(executor, active, fold_idx, "pruned", f"fold {fold_idx} was pruned")
 
     def _end_folds(self, trial: TrialRun, reason: str, failed_fold: int | None = None) -> None:
         """End the runs of a trial's folds that were begun and came to nothing."""
