@@ -25,7 +25,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from infrastructure.errors import ExecutionError, has_no_room, one_line
 from infrastructure.executors.base import GRACE, Executor, OnReport, OnRetry, Task, TaskOutcome
 from infrastructure.executors.ray_node import Attempt, Mailbox, Order, Report, run_attempt, versions_here
-from infrastructure.executors.shipping import Shipper, read_files, replace_folder
+from infrastructure.executors.shipping import Shipment, Shipper, read_files, replace_folder
 from infrastructure.redaction import redact_file
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class RayExecutor(Executor):
     """Runs up to `capacity` tasks at a time on the cluster at `address`, or on one of its own on this machine.
 
     `reads` returns the files and folders that tasks read; it is asked at the beginning and after `renew`. Raises
-    ExecutionError if there is no such cluster.
+    ExecutionError if there is no such cluster, or if it has no room for these files.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  what a cluster needs to be told
@@ -77,7 +77,7 @@ class RayExecutor(Executor):
         self._preload = tuple(preload)
         self._versions = versions_here()
         self._shipper = Shipper()
-        self._shipment = self._shipper.ship(reads())
+        self._shipment = self._shipped()
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         mailbox = ray.remote(Mailbox).options(num_cpus=0, max_concurrency=CALLS_AT_ONCE, scheduling_strategy=here)
         self._mailbox: Any = mailbox.remote()
@@ -145,7 +145,16 @@ class RayExecutor(Executor):
 
     def renew(self) -> None:
         """Let further tasks read what is there now."""
-        self._shipment = self._shipper.ship(self._reads())
+        self._shipment = self._shipped()
+
+    def _shipped(self) -> Shipment:
+        try:
+            return self._shipper.ship(self._reads())
+        except ray.exceptions.RayError as error:
+            raise ExecutionError(
+                f"what trainings read can't be put into Ray's object store: {one_line(error)}; give it more with "
+                "`ray start --object-store-memory BYTES`"
+            ) from error
 
     def close(self) -> None:
         """Ask every task that still runs to end, and take home what it saved; end those that haven't in time."""

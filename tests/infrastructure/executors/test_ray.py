@@ -151,6 +151,16 @@ class TestRayExecutor(ExecutorContract):
         assert outcome.state == "failed"
         assert " for 1.0 of the driver, so its scores wouldn't be comparable" in outcome.message
 
+    def test_inputs_that_find_no_room(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Data that is too large for the object store is told in one line."""
+
+        def full(_: object) -> None:
+            raise ray.exceptions.ObjectStoreFullError("no room for 9 GB")
+
+        monkeypatch.setattr("ray.put", full)
+        with pytest.raises(ExecutionError, match=r"^what trainings read can't be put .*no room for 9 GB"):
+            self.make(never)
+
     def test_room_that_no_node_has(self, caplog: pytest.LogCaptureFixture) -> None:
         """Tasks that need more than any node has wait for one, which is said."""
         self.make(never, resources=Resources(1, 0, {"moonlight": 2})).close()
