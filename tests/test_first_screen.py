@@ -16,7 +16,7 @@ from tests.test_guides import run_script
 
 README = (REPOSITORY / "README.md").read_text()
 RUN_ELSEWHERE = ("assay ui", "assay serve", "assay submit")
-"""Commands that end by Ctrl-C alone, or need Azure's packages; `test_ui.py`, the first screen, `tests/azure` run them."""
+"""Commands that end by Ctrl-C alone, or need Azure's packages; other tests run them."""
 
 
 def block(heading: str, kind: str) -> str:
