@@ -51,8 +51,9 @@ class Shipper:
         self._known: dict[Path, tuple[object, _Entry]] = {}
 
     def ship(self, paths: Iterable[Path]) -> Shipment:
-        """Put these files and folders into the object store."""
-        entries = [self._entry(path) for path in sorted(paths)]
+        """Put these files and folders into the object store; what lies in one of them is there with it."""
+        every = set(paths)
+        entries = [self._entry(path) for path in sorted(every) if every.isdisjoint(path.parents)]
         digest = blake3("\n".join(f"{entry.path} {entry.digest}" for entry in entries).encode()).hexdigest()
         return Shipment(digest, tuple(entry.path for entry in entries), ray.put(entries))
 

@@ -76,6 +76,16 @@ class TestRayExecutor(ExecutorContract):
         assert not Path(place).is_relative_to(tmp_path)
         assert Path(place).is_relative_to("/tmp")
 
+    def test_inputs_in_one_another(self, tmp_path: Path) -> None:
+        """A file that is named beside the folder which it lies in is there once."""
+        (self.inputs / "code.txt").write_text("code")
+        task = self.task(tmp_path, read=str(self.inputs / "code.txt"))
+        reads = [self.inputs, self.inputs / "code.txt"]
+        with RayExecutor(1, never, unheard, self.address, ONE_CPU, lambda: reads) as executor:
+            executor.submit(task)
+            assert drain(executor)["a"].state == "done"
+        assert task.log_path.read_text().split()[-1] == "code"
+
     def test_renewed_inputs(self, tmp_path: Path) -> None:
         """What has changed is read after `renew`, not before."""
         file = self.inputs / "code.txt"
